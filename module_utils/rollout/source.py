@@ -1,0 +1,301 @@
+"""Migration folders: read, checked, rendered and parsed on the control node, before any connection.
+
+A migration is a folder ``<id>_<name>/`` with ``migration.yml`` and ``*.sql.j2`` files, run in the order of their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ansible.module_utils.rollout import locks, statements, variables
+from ansible.module_utils.rollout.errors import SourceError
+from ansible.module_utils.rollout.migration import SCHEMA_PLACEHOLDER, Migration, Statement
+from ansible.module_utils.rollout.variables import Declaration, Identifier
+
+#: A rendered file larger than this is data, not a migration.
+MAX_FILE_BYTES = 16 * 1024 * 1024
+
+_FOLDER = re.compile(r"(?P<id>\d{4,})_(?P<name>[a-z0-9_]+)")
+_KEYS = {
+    "id": str,
+    "description": str,
+    "depends": list,
+    "existing_tables": list,
+    "locks": dict,
+    "grows": list,
+    "creates": dict,
+    "drops": list,
+    "variables": dict,
+}
+_MARK = re.compile("\ue000(\\d+)\ue001")
+
+
+def load_migrations(
+    folder: Path, values: Mapping[str, Any], place: str = "schema_variables"
+) -> list[Migration]:
+    """Read, render and parse every migration of a folder, in order.
+
+    :param folder: holds one folder a migration
+    :param values: the inventory's variables by name
+    :param place: where those are set, for error texts
+    :raises SourceError: anything that is not right, before any connection
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is not a folder", hint="It holds one folder a migration: 0001_name/.")
+    loaded: list[Migration] = []
+    declared: set[str] = set()
+    names: dict[str, str] = {}
+    for path in sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
+    ):
+        match = _FOLDER.fullmatch(path.name)
+        if not match:
+            raise SourceError(
+                f"{path}: a migration's folder is named <number>_<name>, for example 0003_reviews",
+                hint="The number has four digits or more, the name small letters, digits and '_'.",
+            )
+        if match["id"] in names:
+            raise SourceError(f"{path.name} and {names[match['id']]} have the same number")
+        names[match["id"]] = path.name
+        header = _read_header(path, match["id"])
+        declarations = _declarations(header, path)
+        declared.update(declaration.name for declaration in declarations)
+        loaded.append(_load(path, match["id"], match["name"], header, declarations, values, place))
+    if not loaded:
+        raise SourceError(
+            f"{folder} holds no migration", hint="Each is a folder <number>_<name>/ with migration.yml."
+        )
+    unknown = sorted(set(values) - declared)
+    if unknown:
+        raise SourceError(
+            f"no migration declares these variables: {', '.join(unknown)}",
+            hint=f"Correct or remove them in {place}; declared are: {', '.join(sorted(declared)) or 'none'}.",
+        )
+    _check_depends(loaded)
+    return loaded
+
+
+def _load(
+    path: Path,
+    number: str,
+    name: str,
+    header: Mapping[str, Any],
+    declarations: list[Declaration],
+    values: Mapping[str, Any],
+    place: str,
+) -> Migration:
+    resolved = variables.resolve(declarations, values, f"{place} (for migration {path.name})")
+    environment = _environment()
+    found: list[Statement] = []
+    digest = hashlib.sha256()
+    templates = sorted(path.glob("*.sql.j2"))
+    stray = [item.name for item in path.iterdir() if item.suffix == ".sql"]
+    if stray:
+        raise SourceError(
+            f"{path.name}: {', '.join(stray)} would not be run", hint="Templates end with .sql.j2."
+        )
+    for template in templates:
+        where = f"{path.name}/{template.name}"
+        sql, line_of = _render(environment, _read_text(template), where, resolved)
+        digest.update(sql.encode() + b"\x00")
+        found += statements.split(sql, where, line_of, header.get("drops", ()))
+    if not found:
+        raise SourceError(f"{path.name} holds no SQL statement", hint="Its files are named *.sql.j2.")
+    _check_transactions(found)
+    return Migration(
+        id=number,
+        name=name,
+        description=header["description"],
+        checksum=statements.checksum(found),
+        source_sha256=digest.hexdigest(),
+        statements=tuple(found),
+        depends=tuple(header.get("depends", ())),
+        existing_tables=tuple(header.get("existing_tables", ())),
+        locks=header.get("locks", {}),
+        grows=tuple(header.get("grows", ())),
+        creates=header.get("creates", {}),
+        variables={key: variables.to_json(value) for key, value in resolved.items()},
+    )
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    where = f"{path.parent.name}/{path.name}"
+    if len(data) > MAX_FILE_BYTES:
+        raise SourceError(f"{where} has {len(data)} bytes; a migration's file has {MAX_FILE_BYTES} at most")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{where} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}"
+        ) from None
+    for forbidden, why in (
+        ("\x00", "a NUL byte"),
+        ("\ue000", "U+E000"),
+        (SCHEMA_PLACEHOLDER, SCHEMA_PLACEHOLDER),
+    ):
+        if forbidden in text:
+            raise SourceError(f"{where} holds {why}, which has no place in a migration")
+    return text.replace("\r\n", "\n")
+
+
+def _read_header(path: Path, number: str) -> dict[str, Any]:
+    file = path / "migration.yml"
+    where = f"{path.name}/migration.yml"
+    if not file.is_file():
+        raise SourceError(
+            f"{where} is missing", hint="It says what the migration is; see docs/migrations.md."
+        )
+    try:
+        header = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SourceError(f"{where} cannot be read: {error}") from None
+    if not isinstance(header, dict):
+        raise SourceError(f"{where} is not a YAML mapping")
+    for key, value in header.items():
+        if key not in _KEYS:
+            raise SourceError(f"{where}: unknown key {key!r}", hint=f"Known are: {', '.join(_KEYS)}.")
+        if not isinstance(value, _KEYS[key]):
+            raise SourceError(f"{where}: {key} must be a {_KEYS[key].__name__}, not {value!r}")
+    if header.get("id") != number:
+        raise SourceError(f"{where}: id is {header.get('id')!r}, but the folder says {number!r}")
+    if not str(header.get("description", "")).strip():
+        raise SourceError(f"{where}: description is missing", hint="One sentence: what the migration is for.")
+    for table, mode in header.get("locks", {}).items():
+        if mode not in locks.MODES:
+            raise SourceError(
+                f"{where}: locks: {table}: {mode!r} is not a lock mode",
+                hint=f"One of: {', '.join(locks.MODES)}.",
+            )
+    for kind in header.get("creates", {}):
+        if kind not in ("tables", "functions"):
+            raise SourceError(f"{where}: creates: {kind!r} is unknown", hint="Known are: tables, functions.")
+    return header
+
+
+def _declarations(header: Mapping[str, Any], path: Path) -> list[Declaration]:
+    found = []
+    where = f"{path.name}/migration.yml"
+    for name, body in header.get("variables", {}).items():
+        if name == "schema":
+            raise SourceError(f"{where}: variables: schema is always there and cannot be declared")
+        if not isinstance(body, dict) or body.get("type") not in variables.TYPES:
+            raise SourceError(f"{where}: variables: {name} needs a type, one of {', '.join(variables.TYPES)}")
+        unknown = set(body) - {"type", "default", "minimum", "maximum", "description"}
+        if unknown:
+            raise SourceError(f"{where}: variables: {name}: unknown key {sorted(unknown)[0]!r}")
+        given = {key: body[key] for key in ("default", "minimum", "maximum") if key in body}
+        found.append(Declaration(name=name, type=body["type"], **given))
+    return found
+
+
+def _check_transactions(found: list[Statement]) -> None:
+    outside = [statement for statement in found if not statement.transactional]
+    if outside and any(statement.transactional for statement in found[found.index(outside[0]) :]):
+        raise SourceError(
+            f"{outside[0].place}: a statement that cannot run inside a transaction must come after all that can",
+            hint="Put it last, or into a migration of its own.",
+        )
+
+
+def _check_depends(loaded: list[Migration]) -> None:
+    seen: set[str] = set()
+    for migration in loaded:
+        missing = [number for number in migration.depends if number not in seen]
+        if missing:
+            raise SourceError(
+                f"{migration.label} depends on {', '.join(missing)}, which does not come before it"
+            )
+        seen.add(migration.id)
+
+
+class _LineMarks(Extension):
+    """Marks where each line of a template begins, so that a rendered statement can be traced back to its line."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        for token in stream:
+            if token.type != "data":
+                yield token
+                continue
+            line = token.lineno
+            marked = [f"\ue000{line}\ue001"]
+            for part in token.value.splitlines(keepends=True):
+                marked.append(part)
+                if part.endswith("\n"):
+                    line += 1
+                    marked.append(f"\ue000{line}\ue001")
+            yield Token(token.lineno, "data", "".join(marked))
+
+
+def _finalize(value: object) -> str:
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # StrictUndefined raises here, and names the variable
+    return variables.to_sql(value)
+
+
+def _environment() -> jinja2.Environment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        extensions=[_LineMarks],
+    )
+    environment.filters = {"ident": variables.as_ident, "literal": variables.as_literal}
+    environment.globals = {"range": range}
+    return environment
+
+
+def _render(
+    environment: jinja2.Environment, source: str, where: str, values: Mapping[str, Any]
+) -> tuple[str, Any]:
+    try:
+        template = environment.from_string(source)
+        marked = template.render(schema=Identifier(SCHEMA_PLACEHOLDER), **values)
+    except jinja2.TemplateSyntaxError as error:
+        raise SourceError(f"{where}:{error.lineno}: template: {error.message}") from None
+    except (
+        jinja2.UndefinedError,
+        jinja2.exceptions.SecurityError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise SourceError(
+            f"{where}:{_template_line(error)}: template: {error}",
+            hint="Variables are declared under 'variables' in migration.yml.",
+        ) from None
+    text: list[str] = []
+    offsets: list[int] = []
+    lines: list[int] = []
+    length = at = 0
+    for mark in _MARK.finditer(marked):
+        text.append(marked[at : mark.start()])
+        length += mark.start() - at
+        offsets.append(length)
+        lines.append(int(mark[1]))
+        at = mark.end()
+    text.append(marked[at:])
+    return "".join(text), statements.line_counter(offsets, lines)
+
+
+def _template_line(error: BaseException) -> int:
+    """The template's line in a traceback that Jinja2 has rewritten to point into the template."""
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename in ("<template>", "<unknown>"):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
