@@ -1,0 +1,376 @@
+"""A private PostgreSQL server in one folder: create, start, stop, and how to connect to it."""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from sandbox.account import Account, choose_account
+from sandbox.binaries import BINDIR_VARIABLE, Binaries, find_binaries, program_environment
+from sandbox.certificates import ensure_certificates, write_private
+from sandbox.credentials import ADMIN, ensure_passfile, read_passfile
+from sandbox.errors import SandboxError
+
+ADDRESS = "127.0.0.1"
+# The name in the server certificate. libpq compares it; IP addresses in certificates only since version 15.
+HOST = "localhost"
+START_TIMEOUT_S = 60
+LOCK_TIMEOUT_S = 120
+ORPHAN_GRACE_S = 5
+
+CONFIGURATION = """\
+# Written at every start by the sandbox: changes made here are lost.
+listen_addresses = '{address}'
+port = {port}
+# No socket file: a managed database has none, and its path may have 107 bytes at most.
+unix_socket_directories = ''
+ssl = {ssl}
+ssl_cert_file = '{certificate}'
+ssl_key_file = '{key}'
+password_encryption = 'scram-sha-256'
+fsync = {durable}
+synchronous_commit = {durable}
+full_page_writes = {durable}
+log_destination = 'stderr'
+logging_collector = off
+log_statement = 'ddl'
+log_line_prefix = '%m [%p] app=%a user=%u db=%d '
+log_lock_waits = on
+log_timezone = 'UTC'
+timezone = 'UTC'
+lc_messages = 'C'
+track_commit_timestamp = off
+"""
+
+
+class PostgresServer:
+    """The server whose data, certificates, passwords and log lie in one folder.
+
+    :param home: the folder; made when absent. Nothing outside it is changed.
+    :param plaintext: also accept connections without TLS (still with a password), for tests that look into the bytes.
+    :param durable: False trades safety against a crash of the machine for speed; the server's own crash is survived.
+    """
+
+    def __init__(self, home: Path, *, plaintext: bool = False, durable: bool = True) -> None:
+        self.home = home.absolute()
+        self.data = self.home / "data"
+        self.log = self.home / "server.log"
+        self.passfile = self.home / "pgpass"
+        self.ca_certificate = self.home / "ca.crt"
+        self._server_certificate = self.home / "server.crt"
+        self._server_key = self.home / "server.key"
+        self._control_output = self.home / "pg_ctl.out"
+        self._state_file = self.home / "state.json"
+        self._plaintext = plaintext
+        self._durable = durable
+
+    def create(self) -> None:
+        """Make the folder, the passwords and the data folder, unless they are there; a half-made one is made anew.
+
+        :raises SandboxError: no binaries, no account, or initdb failed.
+        """
+        with self._locked() as lock:
+            self._create(lock)
+
+    def start(self) -> bool:
+        """Start the server (creating it first where needed) and wait until it accepts connections.
+
+        :return: False when it was running already.
+        :raises SandboxError: it cannot be created or started; holds the end of the server's log.
+        """
+        with self._locked() as lock:
+            if self.is_running():
+                return False
+            binaries, account = self._create(lock)
+            self._clear_after_crash()
+            self._launch(binaries, account)
+            return True
+
+    def stop(self) -> bool:
+        """Stop the server, disconnecting its clients.
+
+        :return: False when it was not running.
+        :raises SandboxError: pg_ctl failed; holds what it said.
+        """
+        if not self.home.exists():
+            return False
+        with self._locked():
+            if not self.is_running():
+                return False
+            binaries = self.binaries
+            account = choose_account(binaries.program("postgres"), self.data)
+            code = self._run(account, [binaries.program("pg_ctl"), "stop", "-D", str(self.data), "-m", "fast", "-w"])
+            if code != 0:
+                raise SandboxError(f"pg_ctl stop failed: {self._control_output.read_text().strip()}")
+            return True
+
+    def is_running(self) -> bool:
+        """Whether the server's main process lives."""
+        return self.pid is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running server, or None.
+
+        The pid file alone proves nothing: after a crash another program may have got that number. The main process
+        and its children have the data folder as their working folder.
+        """
+        try:
+            recorded = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return None
+        return recorded if recorded in self._processes() else None
+
+    @property
+    def port(self) -> int:
+        """TCP port of the last start."""
+        return int(self._state()["port"])
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the server speaks TLS (not every build can)."""
+        return bool(self._state()["tls"])
+
+    @property
+    def binaries(self) -> Binaries:
+        """The PostgreSQL installation of the last start."""
+        state = self._state()
+        return Binaries(Path(state["bindir"]), state["version"], state["source"])
+
+    @property
+    def account_label(self) -> str:
+        """The account of the last start, for people."""
+        return str(self._state()["account"])
+
+    def options(self, role: str, dbname: str) -> dict[str, Any]:
+        """Return libpq connection keywords (host, port, dbname, user, password, sslmode, sslrootcert).
+
+        :param role: one of sandbox.credentials.ROLES.
+        """
+        password = read_passfile(self.passfile)[role]
+        return self.public_options(role, dbname) | {"password": password}
+
+    def public_options(self, role: str, dbname: str) -> dict[str, Any]:
+        """Return the same without the password: what may be shown and written into a service file."""
+        tls = {"sslmode": "verify-full", "sslrootcert": str(self.ca_certificate)}
+        return {
+            "host": HOST, "port": self.port, "dbname": dbname, "user": role,
+            **(tls if self.has_tls else {"sslmode": "disable"}),
+        }
+
+    def connect(self, role: str = ADMIN, dbname: str = "postgres", **keywords: Any) -> psycopg.Connection:
+        """Open a connection, in autocommit unless told otherwise.
+
+        :param keywords: replace libpq keywords or psycopg's own; None removes one.
+        """
+        chosen = {"autocommit": True, "connect_timeout": 10, **self.options(role, dbname), **keywords}
+        return psycopg.connect(**{name: value for name, value in chosen.items() if value is not None})
+
+    def _create(self, lock: int) -> tuple[Binaries, Account]:
+        binaries = self._choose_binaries()
+        account = choose_account(binaries.program("postgres"), self.data)
+        passwords = ensure_passfile(self.passfile)
+        if not self.data.exists():
+            self._initialize(binaries, account, passwords[ADMIN], lock)
+        return binaries, account
+
+    def _choose_binaries(self) -> Binaries:
+        if not self.data.exists():
+            return find_binaries()
+        major = int((self.data / "PG_VERSION").read_text())
+        if self._state_file.exists() and not os.environ.get(BINDIR_VARIABLE):
+            last = self.binaries
+            if last.major == major and os.access(last.program("postgres"), os.X_OK):
+                return last
+        return find_binaries(major)
+
+    def _initialize(self, binaries: Binaries, account: Account, password: str, lock: int) -> None:
+        """Run initdb. The data folder gets its name only when it is complete, so an interrupted run leaves none."""
+        partial = self.home / "data.partial"
+        if partial.exists():
+            shutil.rmtree(partial)
+        account.own(self.home)
+        password_file = self.home / "initial-password"
+        write_private(password_file, f"{password}\n".encode())
+        account.own(password_file)
+        try:
+            # initdb inherits the lock: when this process is killed, the next one waits until initdb has ended too.
+            code = self._run(
+                account,
+                [
+                    binaries.program("initdb"), "--pgdata", str(partial), "--username", ADMIN,
+                    "--pwfile", str(password_file), "--auth", "scram-sha-256",
+                    "--encoding", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--no-sync",
+                ],
+                pass_fds=(lock,),
+            )
+        finally:
+            password_file.unlink()
+        if code != 0:
+            raise SandboxError(f"initdb failed in {partial}: {self._control_output.read_text().strip()}")
+        with (partial / "postgresql.conf").open("a") as file:
+            file.write("\ninclude = 'sandbox.conf'\n")
+        partial.rename(self.data)
+
+    def _launch(self, binaries: Binaries, account: Account) -> None:
+        tls = binaries.has_tls
+        if tls:
+            ensure_certificates(self.ca_certificate, self._server_certificate, self._server_key)
+            account.own(self._server_key)
+        if not self.log.exists():
+            self.log.touch(mode=0o600)
+        account.own(self.log)
+        for _ in range(3):
+            port = self._choose_port()
+            self._write_configuration(account, port, tls)
+            code = self._run(account, [
+                binaries.program("pg_ctl"), "start", "-D", str(self.data), "-w", "-t", str(START_TIMEOUT_S),
+                "-l", str(self.log),
+            ])
+            if code == 0:
+                self._write_state(binaries, account, port, tls)
+                return
+            if _port_is_free(port):
+                break
+            # Another program took the port after it was chosen.
+        end = self.log.read_text(errors="replace").splitlines()[-15:]
+        raise SandboxError("\n".join([f"PostgreSQL did not start; the end of {self.log}:", *end]))
+
+    def _choose_port(self) -> int:
+        """Keep the port of the last start when it is free: open psql sessions and notes stay valid."""
+        if self._state_file.exists() and _port_is_free(self.port):
+            return self.port
+        with socket.socket() as listener:
+            listener.bind((ADDRESS, 0))
+            return int(listener.getsockname()[1])
+
+    def _write_configuration(self, account: Account, port: int, tls: bool) -> None:
+        configuration = self.data / "sandbox.conf"
+        configuration.write_text(CONFIGURATION.format(
+            address=ADDRESS, port=port, ssl="on" if tls else "off", durable="on" if self._durable else "off",
+            certificate=_quoted(self._server_certificate), key=_quoted(self._server_key),
+        ))
+        kinds = ["hostssl"] if tls else ["host"]
+        if self._plaintext and tls:
+            kinds.append("hostnossl")
+        access = self.data / "pg_hba.conf"
+        access.write_text("".join(f"{kind} all all {ADDRESS}/32 scram-sha-256\n" for kind in kinds))
+        account.own(configuration)
+        account.own(access)
+
+    def _clear_after_crash(self) -> None:
+        """Remove what a killed main process left: its children, then its pid file.
+
+        PostgreSQL refuses to start while a child still holds the shared memory, and while the number in the pid file
+        belongs to any living process, even to one that has nothing to do with it.
+        """
+        asked_to_quit: set[int] = set()
+        started = time.monotonic()
+        while orphans := self._processes():
+            waited = time.monotonic() - started
+            if waited > 3 * ORPHAN_GRACE_S:
+                raise SandboxError(f"processes {sorted(orphans)} of a crashed server in {self.data} do not end")
+            if waited > ORPHAN_GRACE_S:
+                for orphan in orphans - asked_to_quit:
+                    _quit(orphan)
+                    asked_to_quit.add(orphan)
+            time.sleep(0.05)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _processes(self) -> set[int]:
+        """Process ids whose working folder is the data folder."""
+        found = set()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                folder = os.readlink(entry / "cwd")
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # it ended meanwhile, or is another user's: not ours in either case
+            if folder == os.path.realpath(self.data):
+                found.add(int(entry.name))
+        return found
+
+    def _run(self, account: Account, command: list[str], pass_fds: tuple[int, ...] = ()) -> int:
+        """Run a program and return its exit code; its output goes to a file.
+
+        Never a pipe: the server inherits it, and whoever reads the pipe would wait until the server ends.
+        """
+        with self._control_output.open("w") as output:
+            return subprocess.run(
+                [*account.prefix, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=self.home, env=program_environment(), pass_fds=pass_fds, check=False,
+            ).returncode
+
+    def _state(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = json.loads(self._state_file.read_text())
+        except FileNotFoundError:
+            raise SandboxError(f"{self.home} holds no server that was ever started: start it first") from None
+        return state
+
+    def _write_state(self, binaries: Binaries, account: Account, port: int, tls: bool) -> None:
+        state = {
+            "bindir": str(binaries.bindir), "version": binaries.version, "source": binaries.source,
+            "account": account.label, "port": port, "tls": tls,
+        }
+        complete = self._state_file.with_suffix(".new")
+        complete.write_text(json.dumps(state, indent=2) + "\n")
+        complete.rename(self._state_file)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Let one process at a time create, start or stop; the lock ends with its process."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "lock").open("w") as file:
+            deadline = time.monotonic() + LOCK_TIMEOUT_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise SandboxError(
+                            f"another process has been starting or stopping {self.home} for {LOCK_TIMEOUT_S} s"
+                        ) from None
+                    time.sleep(0.1)
+            yield file.fileno()
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        # As PostgreSQL does: connections that linger after a stop do not occupy the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((ADDRESS, port))
+        except OSError:
+            return False
+    return True
+
+
+def _quit(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGQUIT)
+    except ProcessLookupError:
+        return  # it ended by itself, which is what was wanted
+
+
+def _quoted(path: Path) -> str:
+    """Escape a path for a quoted value in postgresql.conf."""
+    return str(path).replace("\\", "\\\\").replace("'", "''")
+
+
+def random_name(prefix: str) -> str:
+    """Return a database name that no one else uses, such as ``test_3f9a1c2b``."""
+    return f"{prefix}_{secrets.token_hex(4)}"
