@@ -14,9 +14,9 @@ sys.path.insert(0, str(ROOT))
 # Modules say "from ansible.module_utils.rollout import …"; Ansible puts them there on the target, the tests here.
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
-from sandbox.databases import TEMPLATE, Database, ensure_database  # noqa: E402
-from sandbox.roles import ensure_roles  # noqa: E402
-from sandbox.server import PostgresServer  # noqa: E402
+from sandbox.databases import TEMPLATE, Database, ensure_database
+from sandbox.roles import ensure_roles
+from sandbox.server import PostgresServer
 
 TEST_TIMEOUT_S = 120
 
