@@ -1,0 +1,305 @@
+"""Run one migration for real: one transaction with its proofs and its ledger row, then COMMIT, then what must follow.
+
+Before COMMIT two things are proven, or everything is rolled back: no protected table was locked beyond its budget, and
+the catalog is what the rehearsal said it would be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible.module_utils.rollout import catalog, diff, ledger, locks, transaction
+from ansible.module_utils.rollout.catalog import Catalog
+from ansible.module_utils.rollout.connection import Command, Session
+from ansible.module_utils.rollout.diff import Change, Difference
+from ansible.module_utils.rollout.errors import (
+    ConnectionFailed,
+    DriftFound,
+    LockBudgetExceeded,
+    RolloutError,
+    StatementFailed,
+)
+from ansible.module_utils.rollout.fingerprint import fingerprint
+from ansible.module_utils.rollout.ledger import Entered
+from ansible.module_utils.rollout.locks import TableLock
+from ansible.module_utils.rollout.migration import Migration, Statement, in_schema
+from ansible.module_utils.rollout.observation import Observation
+from ansible.module_utils.rollout.plan import EQUAL, PARTIAL, Rehearsed
+from ansible.module_utils.rollout.script import Script
+
+#: SQLSTATEs after which the same transaction may succeed: lock_not_available, deadlock_detected.
+_RETRIED = ("55P03", "40P01")
+#: How long to ask what became of a COMMIT whose answer was lost, seconds.
+_VERDICT_PATIENCE_S = 15.0
+_STATE_AFTER = {EQUAL: "adopted", PARTIAL: "completed"}
+
+_BLOCKERS = """
+SELECT a.pid, a.application_name, a.state, c.relname, l.mode,
+       round(extract(epoch FROM clock_timestamp() - a.xact_start))::int
+  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_stat_activity a USING (pid)
+ WHERE l.locktype = 'relation' AND l.granted AND n.nspname = %s AND c.relname = ANY(%s) AND a.pid <> pg_backend_pid()
+ ORDER BY a.xact_start LIMIT 10
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What does not change from one migration to the next.
+
+    :ivar schema: target schema
+    :ivar ledger: schema of the ledger
+    :ivar owner_role: role that owns what is created; empty for the login role
+    :ivar protected: tables of the application that must not be locked beyond ACCESS SHARE
+    :ivar run_id: the run, as the ledger and ``pg_stat_activity`` show it
+    :ivar applied_from: the host that runs the module
+    :ivar attempts: how often a transaction is tried that was refused a lock
+    :ivar retry_pause_s: pause before the second attempt, doubled before each further one, seconds
+    """
+
+    schema: str
+    ledger: str
+    owner_role: str
+    protected: tuple[str, ...]
+    run_id: str
+    applied_from: str
+    attempts: int = 5
+    retry_pause_s: float = 1.0
+
+
+@dataclass
+class Executed:
+    """What happened, for the run record.
+
+    :ivar statements: those sent, each with place, SQL and milliseconds on the server's clock
+    :ivar locks: strongest mode on each relation that existed before
+    """
+
+    state: str = ""
+    statements: list[dict[str, object]] = field(default_factory=list)
+    locks: dict[str, str] = field(default_factory=dict)
+    fingerprint_before: str = ""
+    fingerprint_after: str = ""
+    attempts: int = 0
+    commit_verdict: str = "answered"
+    xid: str = ""
+
+
+class CatalogMismatch(DriftFound):
+    """Inside the transaction the catalog was not what the rehearsal foretold. Nothing was committed."""
+
+
+def execute(
+    open_session: Callable[[], Session],
+    session: Session,
+    seen: Observation,
+    migration: Migration,
+    verdict_state: str,
+    rehearsed: Rehearsed,
+    chosen: Sequence[tuple[int, Statement]],
+    standing: Sequence[str],
+    settings: Settings,
+) -> Executed:
+    """Apply, adopt or complete one migration.
+
+    :param open_session: opens another session, to ask what became of a COMMIT whose answer was lost
+    :param chosen: the transactional statements to send, with their positions
+    :param standing: objects that stood before, made by somebody else
+    :raises LockBudgetExceeded: a protected table was locked harder than allowed; rolled back
+    :raises CatalogMismatch: the catalog is not what the rehearsal said; rolled back
+    :raises StatementFailed: a statement failed, or no lock could be had; rolled back
+    """
+    done = Executed(fingerprint_before=fingerprint(seen.catalog.entries))
+    _check_late_budget(migration, rehearsed, settings)
+    for attempt in range(1, settings.attempts + 1):
+        done.attempts = attempt
+        try:
+            script = _run_statements(session, migration, chosen, settings)
+            break
+        except StatementFailed as error:
+            session.rollback()
+            if error.details.get("sqlstate") not in _RETRIED:
+                raise
+            if attempt == settings.attempts:
+                raise _blocked(session, error, migration, seen, settings) from None
+            time.sleep(settings.retry_pause_s * 2 ** (attempt - 1))
+    after = script.catalog("after")
+    try:
+        done.locks = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
+        _check_budget(migration, done.locks, settings)
+        _check_same_transaction(script)
+        _check_catalog(migration, rehearsed, seen.catalog, after)
+    except RolloutError:
+        session.rollback()
+        raise
+    late = [statement for statement in migration.statements if not statement.transactional]
+    done.state = "unfinished" if late else _STATE_AFTER.get(verdict_state, "applied")
+    done.fingerprint_after = fingerprint(after.entries)
+    done.xid = script.rows("last xid")[0][0]
+    done.statements = _timed(script, chosen, settings.schema)
+    entered = Entered(
+        migration=migration,
+        schema=settings.schema,
+        state=done.state,
+        catalog_fingerprint=done.fingerprint_after,
+        run_id=settings.run_id,
+        applied_from=settings.applied_from,
+        statements=len(chosen),
+        duration_ms=script.elapsed("begin", "end") * 1000,
+        changes=_recorded(rehearsed.changes, after),
+        adopted=frozenset(standing),
+    )
+    create = [] if seen.ledger.exists else ledger.create_commands(settings.ledger)
+    try:
+        session.run([*create, *ledger.write_commands(settings.ledger, entered), Command("COMMIT")])
+    except ConnectionFailed:
+        done.commit_verdict = _what_became_of(open_session, done.xid, migration)
+    except StatementFailed:
+        session.rollback()
+        raise
+    return done
+
+
+def _run_statements(
+    session: Session, migration: Migration, chosen: Sequence[tuple[int, Statement]], settings: Settings
+) -> Script:
+    """Everything up to, not including, the ledger row and COMMIT: one round trip."""
+    script = Script()
+    script.add(Command("BEGIN"), catalog.search_path(settings.schema))
+    script.add(transaction.known_relations(), name="known")
+    script.add(*transaction.as_role(settings.owner_role))
+    script.add(Command("SELECT pg_current_xact_id()::text"), name="first xid")
+    script.add_clock("begin")
+    for at, statement in chosen:
+        script.add(Command(in_schema(statement.text, settings.schema), place=statement.place))
+        script.add_clock(at)
+    script.add_clock("end")
+    script.add(Command("RESET ROLE"))
+    script.add(transaction.held_locks(settings.schema), name="held")
+    script.add(Command("SELECT pg_current_xact_id()::text"), name="last xid")
+    script.add_catalog(settings.schema, "after")
+    script.run(session)
+    return script
+
+
+def _check_budget(migration: Migration, held: Mapping[str, str], settings: Settings) -> None:
+    budget = locks.budget_for(settings.protected, migration.locks)
+    over = locks.over_budget([TableLock(table, mode) for table, mode in held.items()], budget)
+    if over:
+        told = "; ".join(f"{lock.mode} on {lock.table} (allowed: {budget[lock.table]})" for lock in over)
+        raise LockBudgetExceeded(
+            f"{migration.label} locks a protected table too hard: {told}. It was rolled back before COMMIT.",
+            hint="Take the foreign key or trigger out, or declare the lock under 'locks' in its migration.yml.",
+            details={"locks": [{"table": lock.table, "mode": lock.mode} for lock in over]},
+        )
+
+
+def _check_late_budget(migration: Migration, rehearsed: Rehearsed, settings: Settings) -> None:
+    """Statements outside a transaction keep no locks to be read; theirs are known: SHARE UPDATE EXCLUSIVE.
+
+    https://www.postgresql.org/docs/current/explicit-locking.html: CREATE INDEX CONCURRENTLY and its like.
+    """
+    held = {
+        table: "SHARE UPDATE EXCLUSIVE"
+        for change in rehearsed.late_changes
+        for table in [catalog.table_of(change.object, change.after or change.before)]
+        if table
+    }
+    _check_budget(migration, held, settings)
+
+
+def _check_same_transaction(script: Script) -> None:
+    first, last = script.rows("first xid")[0][0], script.rows("last xid")[0][0]
+    if first != last:
+        raise RolloutError(
+            f"a statement ended the rollout's transaction ({first} became {last})",
+            hint="Take COMMIT or ROLLBACK out of the procedure that the migration calls.",
+        )
+
+
+def _check_catalog(migration: Migration, rehearsed: Rehearsed, before: Catalog, after: Catalog) -> None:
+    """Prove that the transaction did what was rehearsed: that, and nothing else."""
+    foretold = {change.object: change.after for change in rehearsed.changes}
+    wrong = []
+    for name in sorted(set(foretold) | set(before.entries) | set(after.entries)):
+        expected = foretold[name] if name in foretold else before.entries.get(name)
+        observed = after.entries.get(name)
+        if expected != observed:
+            kind = "missing" if observed is None else "extra" if expected is None else "changed"
+            wrong.append(Difference(name, kind, expected, observed))
+    if wrong:
+        raise CatalogMismatch(
+            f"{migration.label}: the catalog is not what the rehearsal foretold; rolled back before COMMIT:\n"
+            + diff.as_text(wrong),
+            hint="Somebody else changed the schema meanwhile, or the migration depends on the time. Run again.",
+            details={"differences": [difference.as_json() for difference in wrong]},
+        )
+
+
+def _recorded(foretold: Sequence[Change], after: Catalog) -> list[Change]:
+    return [Change(change.object, change.before, after.entries.get(change.object)) for change in foretold]
+
+
+def _timed(script: Script, chosen: Sequence[tuple[int, Statement]], schema: str) -> list[dict[str, object]]:
+    timed: list[dict[str, object]] = []
+    previous: object = "begin"
+    for at, statement in chosen:
+        timed.append(
+            {
+                "place": statement.place,
+                "sql": in_schema(statement.text, schema),
+                "ms": round(script.elapsed(previous, at) * 1000, 2),  # type: ignore[arg-type]
+            }
+        )
+        previous = at
+    return timed
+
+
+def _what_became_of(open_session: Callable[[], Session], xid: str, migration: Migration) -> str:
+    """Ask a new session whether a transaction was committed whose COMMIT was never answered.
+
+    :raises ConnectionFailed: it was not committed, or nobody could be asked
+    """
+    deadline = time.monotonic() + _VERDICT_PATIENCE_S
+    last = "the database could not be reached again"
+    while time.monotonic() < deadline:
+        try:
+            with open_session() as session:
+                status = session.run([Command("SELECT pg_xact_status(%s::xid8)", (xid,))])[0][0][0]
+        except ConnectionFailed as error:
+            last = error.message
+        else:
+            if status == "committed":
+                return "committed, as pg_xact_status says; its answer was lost"
+            if status == "aborted":
+                raise ConnectionFailed(
+                    f"{migration.label}: the connection was lost in COMMIT, and the server rolled transaction {xid} back",
+                    hint="Nothing was changed. Run again.",
+                )
+            last = f"transaction {xid} is {status}"
+        time.sleep(0.3)
+    raise ConnectionFailed(
+        f"{migration.label}: the connection was lost in COMMIT and its outcome is not known: {last}",
+        hint="Run again: the ledger row was written in the same transaction and tells what happened.",
+        details={"xid": xid},
+    )
+
+
+def _blocked(
+    session: Session, error: StatementFailed, migration: Migration, seen: Observation, settings: Settings
+) -> StatementFailed:
+    """The same error, with who stood in the way."""
+    tables = {*migration.existing_tables, *settings.protected, *migration.grows}
+    tables |= {name.removeprefix("table ") for name in seen.ledger.expected if name.startswith("table ")}
+    rows = session.run([Command(_BLOCKERS, (settings.schema, sorted(tables)))])[0]
+    told = [
+        f"backend {pid} ({name or 'unnamed'}, {state}, transaction open for {age} s) holds {locks.mode_from_catalog(mode)} on {table}"
+        for pid, name, state, table, mode, age in rows
+    ]
+    return StatementFailed(
+        f"{error.message}\n  after {settings.attempts} attempts; in the way: {'; '.join(told) or 'nobody any more'}",
+        hint="Wait for that transaction to end, then run again. The rollout ends nobody's session.",
+        details={**error.details, "blockers": told},
+    )

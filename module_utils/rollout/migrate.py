@@ -1,0 +1,385 @@
+"""The states of ``pg_migration``: observe, plan, and either say what would be done or do it and prove it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ansible.module_utils.rollout import catalog, concurrent, diff, locks, plan, rehearsal, removal, repair
+from ansible.module_utils.rollout.connection import Command, Session
+from ansible.module_utils.rollout.diff import Change
+from ansible.module_utils.rollout.errors import DriftFound, RolloutError, SourceError
+from ansible.module_utils.rollout.execution import CatalogMismatch, Executed, Settings, execute
+from ansible.module_utils.rollout.fingerprint import fingerprint
+from ansible.module_utils.rollout.migration import Migration
+from ansible.module_utils.rollout.observation import Observation, acquire_lock, observe
+from ansible.module_utils.rollout.plan import Rehearsed, Verdict
+
+OpenSession = Callable[[], Session]
+
+
+@dataclass
+class Outcome:
+    """What a module returns.
+
+    :ivar changed: whether the database was changed, or in check mode would be
+    :ivar summary: one sentence for the operator
+    :ivar before: text for ``--diff``
+    :ivar after: text for ``--diff``
+    """
+
+    changed: bool = False
+    summary: str = ""
+    migrations: list[dict[str, Any]] = field(default_factory=list)
+    rehearsal: str = ""
+    executed: dict[str, Any] = field(default_factory=dict)
+    locks: dict[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+    server_version: str = ""
+    round_trips: int = 0
+    seconds: float = 0.0
+    notices: list[dict[str, str]] = field(default_factory=list)
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class _Assessment:
+    seen: Observation
+    verdicts: Sequence[Verdict]
+    rehearsed: Mapping[str, Rehearsed] | None
+    rehearsal_locks: Mapping[str, str]
+
+    def of(self, migration_id: str) -> Verdict:
+        return next(verdict for verdict in self.verdicts if verdict.migration.id == migration_id)
+
+
+def rehearsed(open_session: OpenSession, migrations: Sequence[Migration], settings: Settings, check: bool) -> Outcome:
+    """``state: rehearsed``: say what stands of every migration, and rehearse what is pending.
+
+    :param check: read only; what is pending is then compared by name
+    :raises RolloutError: drift, or anything that would make the run fail
+    """
+    with open_session() as session:
+        found = _assess(session, migrations, settings, check, given=None)
+        outcome = _outcome(session, found, settings)
+    _refuse_drift([verdict for verdict in found.verdicts if verdict.state == plan.DRIFTED], repairable=True)
+    pending = [verdict for verdict in found.verdicts if verdict.pending]
+    outcome.rehearsal = dump_rehearsal(found.rehearsed or {})
+    outcome.before, outcome.after = _diff_text(pending, found)
+    outcome.summary = _pending_text(pending, found, settings)
+    return outcome
+
+
+def present(
+    open_session: OpenSession,
+    migrations: Sequence[Migration],
+    migration_id: str,
+    settings: Settings,
+    *,
+    check: bool,
+    given: str = "",
+    drift: str = "fail",
+) -> Outcome:
+    """``state: present``: bring one migration into force.
+
+    :param given: the rehearsal that ``state: rehearsed`` returned; empty rehearses here
+    :param drift: ``fail`` or ``repair``
+    """
+    with open_session() as session:
+        if not check:
+            acquire_lock(session, settings.ledger)
+        found = _assess(session, migrations, settings, check, load_rehearsal(given) if given else None)
+        verdict = found.of(migration_id)
+        earlier = [v for v in found.verdicts[: found.verdicts.index(verdict)] if v.pending]
+        if earlier and verdict.pending and not check:
+            raise SourceError(
+                f"{verdict.migration.label} comes after {earlier[0].migration.label}, which is not applied yet",
+                hint="Apply them in order.",
+            )
+        outcome = _outcome(session, found, settings)
+        outcome.before, outcome.after = _diff_text([verdict], found)
+        if verdict.state == plan.DRIFTED:
+            _mend(session, verdict, found.seen, settings, outcome, check=check, allowed=drift == "repair")
+        elif not verdict.pending:
+            outcome.summary = f"{verdict.migration.label} is in force: nothing was sent"
+        elif check:
+            outcome.changed = True
+            outcome.summary = f"{verdict.migration.label} is {verdict.state}: would {verdict.action}"
+        else:
+            done = _bring_in(open_session, session, found, migrations, verdict, settings, fresh=not given)
+            outcome.changed = True
+            outcome.executed = asdict(done)
+            outcome.locks = done.locks
+            outcome.fingerprint = done.fingerprint_after
+            outcome.summary = _done_text(verdict, done, settings)
+        _account(session, outcome)
+    return outcome
+
+
+def absent(
+    open_session: OpenSession, migrations: Sequence[Migration], migration_id: str, settings: Settings, check: bool
+) -> Outcome:
+    """``state: absent``: take one migration back."""
+    migration = next(migration for migration in migrations if migration.id == migration_id)
+    with open_session() as session:
+        if not check:
+            acquire_lock(session, settings.ledger)
+        seen = observe(session, settings.schema, settings.ledger)
+        outcome = Outcome(fingerprint=fingerprint(seen.catalog.entries), server_version=seen.server_version)
+        planned = removal.plan_removal(session, seen, migration, settings)
+        if planned is None:
+            outcome.summary = f"{migration.label} is not in force: nothing to take back"
+        else:
+            outcome.changed = True
+            outcome.before = "".join(f"{name}\n" for name in planned.drops)
+            kept = f"; {len(planned.kept)} adopted objects stay" if planned.kept else ""
+            if check:
+                outcome.summary = f"{migration.label}: would drop {', '.join(planned.drops)}{kept}"
+            else:
+                outcome.locks = removal.remove(session, seen, migration, planned, settings)
+                outcome.fingerprint = fingerprint(catalog.read(session, settings.schema).entries)
+                outcome.summary = f"{migration.label} taken back: dropped {', '.join(planned.drops)}{kept}"
+        outcome.migrations = [{"id": migration.id, "name": migration.name, "action": "take back"}]
+        _account(session, outcome)
+    return outcome
+
+
+def dump_rehearsal(found: Mapping[str, Rehearsed]) -> str:
+    """A rehearsal as JSON text, to be handed from one task to the next."""
+    return json.dumps({number: asdict(body) for number, body in found.items()}, ensure_ascii=False)
+
+
+def load_rehearsal(text: str) -> dict[str, Rehearsed]:
+    """The reverse of :func:`dump_rehearsal`."""
+    return {
+        number: Rehearsed(
+            changes=tuple(Change(**change) for change in body["changes"]),
+            late_changes=tuple(Change(**change) for change in body["late_changes"]),
+            seconds=body["seconds"],
+        )
+        for number, body in json.loads(text).items()
+    }
+
+
+def _assess(
+    session: Session,
+    migrations: Sequence[Migration],
+    settings: Settings,
+    check: bool,
+    given: Mapping[str, Rehearsed] | None,
+) -> _Assessment:
+    seen = observe(session, settings.schema, settings.ledger)
+    plan.check_history(migrations, seen.ledger)
+    pending = [
+        m for m in migrations if m.id not in seen.ledger.rows or seen.ledger.rows[m.id].state == plan.UNFINISHED
+    ]
+    known: Mapping[str, Rehearsed] | None = {}
+    held: Mapping[str, str] = {}
+    if pending and check:
+        known = None
+    elif pending and given is not None and all(migration.id in given for migration in pending):
+        known = given
+    elif pending:
+        _require_rights(seen, settings)
+        run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role)
+        known, held = run.by_migration, locks.strongest(run.locks)
+    return _Assessment(seen, plan.decide(migrations, seen.ledger, seen.catalog, known), known, held)
+
+
+def _require_rights(seen: Observation, settings: Settings) -> None:
+    if not seen.may_create_in_schema:
+        raise RolloutError(
+            f"{seen.role} may not create anything in schema {settings.schema} of database {seen.database}",
+            hint=f'As the schema\'s owner: GRANT CREATE ON SCHEMA "{settings.schema}" TO "{seen.role}".',
+        )
+
+
+def _bring_in(
+    open_session: OpenSession,
+    session: Session,
+    found: _Assessment,
+    migrations: Sequence[Migration],
+    verdict: Verdict,
+    settings: Settings,
+    fresh: bool,
+) -> Executed:
+    migration, seen = verdict.migration, found.seen
+    body = (found.rehearsed or {})[migration.id]
+    done = Executed(state="unfinished", fingerprint_before=fingerprint(seen.catalog.entries))
+    if verdict.state != plan.UNFINISHED:
+        chosen = list(enumerate(s for s in migration.statements if s.transactional))
+        if verdict.state == plan.EQUAL:
+            chosen = []
+        elif verdict.state == plan.PARTIAL:
+            by_statement = rehearsal.rehearse_statements(
+                session, migrations, seen, settings.schema, settings.owner_role, migration.id
+            )
+            missing = plan.statements_to_run(migration, by_statement, seen.catalog)
+            chosen = [(at, statement) for at, statement in missing if statement.transactional]
+        try:
+            done = execute(
+                open_session, session, seen, migration, verdict.state, body, chosen, verdict.standing, settings
+            )
+        except CatalogMismatch:
+            if fresh:
+                raise
+            # The rehearsal was made before the gate; the month may have turned since. Rehearse once more, here.
+            again = _assess(session, migrations, settings, check=False, given=None)
+            _refuse_drift([v for v in again.verdicts if v.migration.id == migration.id and v.state == plan.DRIFTED])
+            return _bring_in(
+                open_session, session, again, migrations, again.of(migration.id), settings, fresh=True
+            )
+    if any(not statement.transactional for statement in migration.statements):
+        if session.lost:
+            raise RolloutError(
+                f"{migration.label}: its transaction was committed, but the connection was lost before the statements"
+                " that run outside it",
+                hint="Run again: the ledger says 'unfinished' and the next run goes on there.",
+            )
+        final = {plan.EQUAL: "adopted", plan.PARTIAL: "completed"}.get(verdict.state, "applied")
+        concurrent.finish(session, migration, body.late_changes, final, settings, done)
+    return done
+
+
+def _mend(
+    session: Session,
+    verdict: Verdict,
+    seen: Observation,
+    settings: Settings,
+    outcome: Outcome,
+    *,
+    check: bool,
+    allowed: bool,
+) -> None:
+    if not allowed:
+        _refuse_drift([verdict], repairable=verdict.migration.id in seen.ledger.rows)
+    mending = repair.plan_repair(verdict.differences, seen.catalog, settings.schema)
+    if verdict.migration.id not in seen.ledger.rows or mending.beyond:
+        _refuse_drift([Verdict(verdict.migration, plan.DRIFTED, mending.beyond or verdict.differences)])
+    outcome.changed = True
+    names = ", ".join(difference.object for difference in verdict.differences)
+    outcome.before = diff.as_text(verdict.differences) + "\n"
+    outcome.after = ""
+    if check:
+        outcome.summary = f"{verdict.migration.label} is drifted: would repair {names}"
+        return
+    if mending.transactional:
+        try:
+            session.run(
+                [Command("BEGIN"), catalog.search_path(settings.schema), *mending.transactional, Command("COMMIT")]
+            )
+        except RolloutError:
+            session.rollback()
+            raise
+    for command in mending.concurrent:
+        session.run([command])
+    after = catalog.read(session, settings.schema)
+    left = [d for d in verdict.differences if d.expected != after.entries.get(d.object)]
+    if left:
+        raise DriftFound(f"{verdict.migration.label}: still not as it must be after the repair:\n{diff.as_text(left)}")
+    outcome.fingerprint = fingerprint(after.entries)
+    outcome.summary = f"{verdict.migration.label} repaired: {names}"
+
+
+def _refuse_drift(drifted: Sequence[Verdict], repairable: bool = False) -> None:
+    if not drifted:
+        return
+    told = "\n".join(f"{v.migration.label}:\n{_indented(diff.as_text(v.differences))}" for v in drifted)
+    hint = "Nothing was changed. Correct the objects named above"
+    hint += ", or set schema_drift: repair where only functions, triggers, indexes or comments differ." if (
+        repairable
+    ) else ", then run again."
+    raise DriftFound(
+        f"the schema is not what the migrations say ('-' as it is, '+' as it must be)\n{told}",
+        hint=hint,
+        details={"differences": [d.as_json() for verdict in drifted for d in verdict.differences]},
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _outcome(session: Session, found: _Assessment, settings: Settings) -> Outcome:
+    outcome = Outcome(
+        migrations=[_describe(verdict, found.rehearsed) for verdict in found.verdicts],
+        fingerprint=fingerprint(found.seen.catalog.entries),
+        server_version=found.seen.server_version,
+        locks=dict(found.rehearsal_locks),
+    )
+    _account(session, outcome)
+    return outcome
+
+
+def _account(session: Session, outcome: Outcome) -> None:
+    outcome.round_trips = session.round_trips
+    outcome.seconds = round(session.seconds, 4)
+    outcome.notices = [asdict(notice) for notice in session.notices]
+
+
+def _describe(verdict: Verdict, known: Mapping[str, Rehearsed] | None) -> dict[str, Any]:
+    body = (known or {}).get(verdict.migration.id)
+    return {
+        "id": verdict.migration.id,
+        "name": verdict.migration.name,
+        "label": verdict.migration.label,
+        "description": verdict.migration.description,
+        "checksum": verdict.migration.checksum,
+        "state": verdict.state,
+        "action": verdict.action,
+        "pending": verdict.pending,
+        "standing": list(verdict.standing),
+        "missing": list(verdict.missing),
+        "differences": [difference.as_json() for difference in verdict.differences],
+        "does": diff.summary(body.all_changes) if body else "",
+        "rehearsal_ms": round(body.seconds * 1000, 1) if body else None,
+    }
+
+
+def _diff_text(verdicts: Sequence[Verdict], found: _Assessment) -> tuple[str, str]:
+    """What would be created, as text: with every attribute after a rehearsal, by name in check mode."""
+    before: list[str] = []
+    after: list[str] = []
+    for verdict in verdicts:
+        body = (found.rehearsed or {}).get(verdict.migration.id)
+        if body is not None:
+            missing = [change for change in body.all_changes if change.object in verdict.missing]
+            before.append(diff.listing({c.object: c.before for c in missing if c.before is not None}))
+            after.append(diff.listing({c.object: c.after for c in missing if c.after is not None}))
+        elif verdict.pending:
+            before += [f"{name}\n" for name in verdict.standing]
+            after += [f"{name}\n" for name in (*verdict.standing, *verdict.missing)]
+    return "".join(before), "".join(after)
+
+
+def _pending_text(pending: Sequence[Verdict], found: _Assessment, settings: Settings) -> str:
+    if not pending:
+        return (
+            f"nothing to do: {len(found.verdicts)} migrations are in force in schema {settings.schema} and nothing"
+            " has drifted; no DDL was sent, no table was locked beyond ACCESS SHARE"
+        )
+    told = []
+    for verdict in pending:
+        body = (found.rehearsed or {}).get(verdict.migration.id)
+        if body is not None:
+            told.append(f"{verdict.migration.label} ({verdict.state}): {verdict.action}, {diff.summary(body.all_changes)}")
+        else:
+            told.append(
+                f"{verdict.migration.label} ({verdict.state}): would {verdict.action}; {len(verdict.standing)} of its"
+                f" {len(verdict.standing) + len(verdict.missing)} named objects stand (compared by name: check mode"
+                " writes nothing, so shapes are compared by the rehearsal)"
+            )
+    return "; ".join(told)
+
+
+def _done_text(verdict: Verdict, done: Executed, settings: Settings) -> str:
+    protected = {table: done.locks.get(table, "none") for table in settings.protected}
+    locked = ", ".join(f"{table}: {mode}" for table, mode in sorted(protected.items()))
+    return (
+        f"{verdict.migration.label} {done.state}: {len(done.statements)} statements"
+        + (f"; locks on protected tables: {locked}" if locked else "")
+        + ("" if done.commit_verdict == "answered" else f"; {done.commit_verdict}")
+    )

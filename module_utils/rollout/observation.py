@@ -1,0 +1,141 @@
+"""One look at the database before anything is decided: who we are, what stands, what the ledger says, who else runs."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.rollout import catalog, ledger
+from ansible.module_utils.rollout.catalog import Catalog
+from ansible.module_utils.rollout.connection import Command, Session
+from ansible.module_utils.rollout.errors import RolloutError, RunnerBusy
+from ansible.module_utils.rollout.ledger import Ledger
+
+OLDEST_SERVER = 140000
+#: A runner that was killed leaves its lock for the moment until its backend notices; longer means it is alive.
+_LOCK_PATIENCE_S = 1.0
+
+_IDENTITY = """
+SELECT current_database(), current_user, current_setting('server_version'),
+       pg_is_in_recovery(), n.oid IS NOT NULL,
+       coalesce(has_schema_privilege(current_user, n.oid, 'CREATE'), false),
+       has_database_privilege(current_user, current_database(), 'CREATE'),
+       quote_ident(w.name) <> w.name, inet_client_addr()::text,
+       EXISTS (SELECT FROM pg_default_acl d WHERE d.defaclnamespace = n.oid)
+  FROM (SELECT %s::text AS name) w LEFT JOIN pg_namespace n ON n.nspname = w.name
+"""
+
+_HOLDER = """
+SELECT a.pid, a.application_name, coalesce(a.client_addr::text, 'the same host'), a.backend_start::text
+  FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND l.classid = %s AND l.objid = %s
+"""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen.
+
+    :ivar needs_quotes: whether PostgreSQL prints the target schema's name in quotes
+    :ivar client_address: where the server sees us coming from
+    :ivar default_privileges: whether ALTER DEFAULT PRIVILEGES was used in the target schema
+    """
+
+    database: str
+    role: str
+    server_version: str
+    schema_exists: bool
+    may_create_in_schema: bool
+    may_create_schema: bool
+    needs_quotes: bool
+    client_address: str
+    default_privileges: bool
+    catalog: Catalog
+    ledger: Ledger
+
+
+def acquire_lock(session: Session, ledger_schema: str) -> None:
+    """Become the only runner on this database until the session ends.
+
+    :raises RunnerBusy: naming the process that holds the lock
+    """
+    key = _lock_key(ledger_schema)
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        taken, holder = session.run(
+            [
+                Command("SELECT pg_try_advisory_lock(%s, %s)", key),
+                Command(_HOLDER, key),
+            ]
+        )
+        if taken[0][0]:
+            return
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    pid, name, address, since = holder[0] if holder else ("unknown", "unknown", "unknown", "unknown")
+    raise RunnerBusy(
+        f"another rollout is running on this database: {name} (backend {pid}, from {address}, since {since})",
+        hint="Wait until it ends. A runner that was killed lets go within a second.",
+        details={"pid": pid, "application_name": name, "client": address, "since": since},
+    )
+
+
+def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
+    """Read everything that decisions rest on: one round trip, one more where there is a ledger.
+
+    :raises RolloutError: the server is too old, a standby, or the schema does not exist
+    """
+    if session.server_version < OLDEST_SERVER:
+        raise RolloutError(
+            f"the server is PostgreSQL {session.server_version // 10000}; the oldest supported is 14",
+        )
+    answers = session.run(
+        [
+            "BEGIN READ ONLY",
+            catalog.search_path(schema),
+            Command(_IDENTITY, (schema,)),
+            ledger.exists_command(ledger_schema),
+            *catalog.commands(schema),
+            "COMMIT",
+        ]
+    )
+    (identity,), (existing,) = answers[2], answers[3]
+    database, role, version, standby, exists, may_create, may_create_schema, quotes, address, privileges = identity
+    if standby:
+        raise RolloutError(
+            f"{session.options.target} is a standby and takes no writes", hint="Point pg_host at the primary."
+        )
+    if not exists:
+        raise RolloutError(
+            f"there is no schema {schema} in database {database}, or {role} may not use it",
+            hint="Create it, or correct schema_name.",
+        )
+    has_ledger = ledger.check_format(existing, ledger_schema)
+    return Observation(
+        database=database,
+        role=role,
+        server_version=version,
+        schema_exists=exists,
+        may_create_in_schema=may_create,
+        may_create_schema=may_create_schema,
+        needs_quotes=quotes,
+        client_address=address or "local socket",
+        default_privileges=privileges,
+        catalog=catalog.from_rows(answers[4:-1]),
+        ledger=_read_ledger(session, ledger_schema, schema) if has_ledger else ledger.EMPTY,
+    )
+
+
+def _read_ledger(session: Session, ledger_schema: str, schema: str) -> Ledger:
+    answers: list[list[tuple[Any, ...]]] = session.run(ledger.read_commands(ledger_schema, schema))
+    return ledger.from_rows(answers)
+
+
+def _lock_key(ledger_schema: str) -> tuple[int, int]:
+    """Two 31-bit numbers for pg_advisory_lock, which nobody else is likely to use."""
+    digest = hashlib.sha256(f"rollout {ledger_schema}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1, int.from_bytes(digest[4:8], "big") >> 1
