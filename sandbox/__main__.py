@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m sandbox", description="A private PostgreSQL server that looks like production's."
     )
     parser.add_argument("command", choices=["up", "down", "status"])
-    parser.add_argument("--home", type=Path, default=DEFAULT_HOME, help="folder of the sandbox (default: %(default)s)")
+    parser.add_argument(
+        "--home", type=Path, default=DEFAULT_HOME, help="folder of the sandbox (default: %(default)s)"
+    )
     chosen = parser.parse_args(arguments)
     server = PostgresServer(chosen.home)
     commands = {"up": _up, "down": _down, "status": _status}

@@ -43,7 +43,9 @@ def choose_account(postgres: str, data: Path) -> Account:
     owner = data.stat().st_uid if data.exists() else None
     if os.geteuid() != 0:
         if owner not in (None, os.geteuid()):
-            raise SandboxError(f"{data} belongs to uid {owner}, not to you (uid {os.geteuid()}): run this as that user")
+            raise SandboxError(
+                f"{data} belongs to uid {owner}, not to you (uid {os.geteuid()}): run this as that user"
+            )
         return Account(label=f"user {pwd.getpwuid(os.geteuid()).pw_name}")
     tried: list[str] = []
     for candidate in _accounts_for_root(owner):
@@ -71,8 +73,13 @@ def _system_user(entry: pwd.struct_passwd) -> Account:
     return Account(
         label=f"system user {entry.pw_name}",
         prefix=(
-            "setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups",
-            "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--",
+            "setpriv",
+            f"--reuid={entry.pw_uid}",
+            f"--regid={entry.pw_gid}",
+            "--clear-groups",
+            "--inh-caps=+dac_override",
+            "--ambient-caps=+dac_override",
+            "--",
         ),
         uid=entry.pw_uid,
         gid=entry.pw_gid,
@@ -81,13 +88,19 @@ def _system_user(entry: pwd.struct_passwd) -> Account:
 
 def _problem(account: Account, postgres: str) -> str | None:
     """Return why this account cannot run the server, or None."""
-    for command, accepted in ((["id", "-u"], lambda out: out.strip() != "0"), ([postgres, "--version"], lambda _: True)):
+    for command in (["id", "-u"], [postgres, "--version"]):
         try:
             answer = subprocess.run(
-                [*account.prefix, *command], capture_output=True, text=True, env=program_environment(), check=False
+                [*account.prefix, *command],
+                capture_output=True,
+                text=True,
+                env=program_environment(),
+                check=False,
             )
         except FileNotFoundError:
             return f"{account.prefix[0]} is not installed"
-        if answer.returncode != 0 or not accepted(answer.stdout):
-            return answer.stderr.strip() or f"{' '.join(command)} answered {answer.stdout.strip()}"
+        if answer.returncode != 0:
+            return answer.stderr.strip() or f"{' '.join(command)} ended with code {answer.returncode}"
+        if answer.stdout.strip() == "0":
+            return "it is still uid 0"
     return None

@@ -63,7 +63,10 @@ class Binaries:
             # postgres runs -C even as uid 0, but only as the first argument.
             answer = subprocess.run(
                 [self.program("postgres"), "-C", "ssl_library", "-D", folder],
-                capture_output=True, text=True, env=program_environment(), check=True,
+                capture_output=True,
+                text=True,
+                env=program_environment(),
+                check=True,
             )
         return answer.stdout.strip() != ""
 
@@ -100,7 +103,9 @@ def _inspect_chosen(bindir: Path, major: int | None) -> Binaries:
     if isinstance(found, Binaries):
         return found
     remedy = "remove the sandbox's folder to begin anew, or " if major is not None else ""
-    raise SandboxError(f"{BINDIR_VARIABLE}={bindir} is not usable: {found}. To go on, {remedy}change or unset it.")
+    raise SandboxError(
+        f"{BINDIR_VARIABLE}={bindir} is not usable: {found}. To go on, {remedy}change or unset it."
+    )
 
 
 def _candidates() -> Iterator[tuple[str, Path]]:
@@ -117,7 +122,9 @@ def _candidates() -> Iterator[tuple[str, Path]]:
 
 
 def _newest_first(folders: Iterator[Path]) -> list[Path]:
-    return sorted(folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", str(folder))], reverse=True)
+    return sorted(
+        folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", str(folder))], reverse=True
+    )
 
 
 def _wheels() -> Iterator[tuple[str, Path]]:
@@ -136,7 +143,11 @@ def _inspect(source: str, bindir: Path, major: int | None) -> Binaries | str:
     if missing:
         return f"{bindir} lacks {', '.join(missing)}"
     answer = subprocess.run(
-        [str(bindir / "postgres"), "--version"], capture_output=True, text=True, env=program_environment(), check=False
+        [str(bindir / "postgres"), "--version"],
+        capture_output=True,
+        text=True,
+        env=program_environment(),
+        check=False,
     )
     version = re.search(r"\(PostgreSQL\) (\d+[.\w]*)", answer.stdout)
     if answer.returncode != 0 or version is None:
@@ -159,7 +170,9 @@ def _install_fallback(refused: list[str]) -> Binaries:
     print(f"No PostgreSQL server on this machine: installing {FALLBACK_WHEEL} into {sys.prefix}", flush=True)
     install = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", FALLBACK_WHEEL],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if install.returncode != 0:
         raise SandboxError(
@@ -172,8 +185,13 @@ def _install_fallback(refused: list[str]) -> Binaries:
         if isinstance(found, Binaries):
             return found
         refused.append(found)
-    raise SandboxError(f"{FALLBACK_WHEEL} was installed into {sys.prefix} but is not usable: {_listed(refused)}")
+    raise SandboxError(
+        f"{FALLBACK_WHEEL} was installed into {sys.prefix} but is not usable: {_listed(refused)}"
+    )
 
 
 def _listed(refused: list[str]) -> str:
-    return "; ".join(refused) or "looked in /usr/lib/postgresql, /usr/pgsql-*, PATH and the installed Python wheels"
+    return (
+        "; ".join(refused)
+        or "looked in /usr/lib/postgresql, /usr/pgsql-*, PATH and the installed Python wheels"
+    )

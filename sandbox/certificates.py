@@ -77,14 +77,22 @@ def _sign_server(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificate_signing=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False
+        )
         .sign(ca_key, hashes.SHA256())
     )
 
 
 def _key_usage(certificate_signing: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not certificate_signing, key_cert_sign=certificate_signing, crl_sign=certificate_signing,
-        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
-        encipher_only=False, decipher_only=False,
+        digital_signature=not certificate_signing,
+        key_cert_sign=certificate_signing,
+        crl_sign=certificate_signing,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )

@@ -53,7 +53,9 @@ def read_passfile(path: Path) -> dict[str, str]:
         passwords[role] = password
     missing = [role for role in ROLES if role not in passwords]
     if missing:
-        raise SandboxError(f"{path} has no entry for {', '.join(missing)}: remove the sandbox's folder and begin anew")
+        raise SandboxError(
+            f"{path} has no entry for {', '.join(missing)}: remove the sandbox's folder and begin anew"
+        )
     return passwords
 
 

@@ -27,13 +27,15 @@ def ensure_database(server: PostgresServer, name: str) -> None:
     Filled in one transaction: an interrupted call leaves a database without tables, and the next call fills it.
     """
     with server.connect() as admin:
+        # Two callers at once: the second waits and then finds everything. The lock ends with this connection.
+        admin.execute("SELECT pg_advisory_lock(hashtext('sandbox database'))")
         if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
             admin.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER))
             )
-    with server.connect(OWNER, name) as owner, owner.transaction():
-        if owner.execute("SELECT to_regclass('public.whatsapp_auth')").fetchone() == (None,):
-            owner.execute(SESSION_STORE.read_text())  # type: ignore[call-overload]
+        with server.connect(OWNER, name) as owner, owner.transaction():
+            if owner.execute("SELECT to_regclass('public.whatsapp_auth')").fetchone() == (None,):
+                owner.execute(SESSION_STORE.read_text())
 
 
 @dataclass
@@ -67,8 +69,11 @@ class Database:
         write_service_file(
             database.service_file,
             server,
-            {database.service: (OWNER, name), database.admin_service: (ADMIN, name),
-             database.readonly_service: (READER, name)},
+            {
+                database.service: (OWNER, name),
+                database.admin_service: (ADMIN, name),
+                database.readonly_service: (READER, name),
+            },
         )
         database.mark_log()
         return database

@@ -48,7 +48,9 @@ class TcpProxy:
     :param listen_port: port to listen on; 0 takes a free one, see ``port``.
     """
 
-    def __init__(self, target_host: str, target_port: int, round_trip_ms: float = 0, listen_port: int = 0) -> None:
+    def __init__(
+        self, target_host: str, target_port: int, round_trip_ms: float = 0, listen_port: int = 0
+    ) -> None:
         self.target = (target_host, target_port)
         self.round_trip_s = round_trip_ms / 1000
         self.port = listen_port
@@ -149,7 +151,9 @@ class TcpProxy:
 class _Way:
     """One direction of a connection: each piece is delivered a fixed time after it was sent, in order."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, delay_s: float, deliver: Callable[[Piece], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, delay_s: float, deliver: Callable[[Piece], None]
+    ) -> None:
         self._loop = loop
         self._delay_s = delay_s
         self._deliver = deliver
@@ -251,8 +255,8 @@ class _Connection:
 
     async def _connect(self) -> None:
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._loop.create_connection(lambda: self._server, *self._proxy.target)
+            connecting = self._loop.create_connection(lambda: self._server, *self._proxy.target)
+            await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S)
         except OSError:  # TimeoutError is one
             self.reset()
             return
@@ -329,13 +333,24 @@ class _Connection:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a proxy until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.proxy", description="Add distance to a local server.")
-    parser.add_argument("--target", type=int, required=True, metavar="PORT", help="port of the server on 127.0.0.1")
-    parser.add_argument("--round-trip-ms", type=float, default=0, help="added latency, both directions together")
-    parser.add_argument("--listen", type=int, default=0, metavar="PORT", help="port to listen on (default: a free one)")
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.proxy", description="Add distance to a local server."
+    )
+    parser.add_argument(
+        "--target", type=int, required=True, metavar="PORT", help="port of the server on 127.0.0.1"
+    )
+    parser.add_argument(
+        "--round-trip-ms", type=float, default=0, help="added latency, both directions together"
+    )
+    parser.add_argument(
+        "--listen", type=int, default=0, metavar="PORT", help="port to listen on (default: a free one)"
+    )
     chosen = parser.parse_args(arguments)
     with TcpProxy(LOCAL, chosen.target, chosen.round_trip_ms, chosen.listen) as proxy:
-        print(f"listening on {LOCAL}:{proxy.port}, {chosen.round_trip_ms:g} ms from port {chosen.target}", flush=True)
+        print(
+            f"listening on {LOCAL}:{proxy.port}, {chosen.round_trip_ms:g} ms from port {chosen.target}",
+            flush=True,
+        )
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     return 0

@@ -27,7 +27,7 @@ ADDRESS = "127.0.0.1"
 HOST = "localhost"
 START_TIMEOUT_S = 60
 LOCK_TIMEOUT_S = 120
-ORPHAN_GRACE_S = 5
+ORPHAN_GRACE_S = 2
 
 CONFIGURATION = """\
 # Written at every start by the sandbox: changes made here are lost.
@@ -90,10 +90,9 @@ class PostgresServer:
         :raises SandboxError: it cannot be created or started; holds the end of the server's log.
         """
         with self._locked() as lock:
-            if self.is_running():
+            if self._settle():
                 return False
             binaries, account = self._create(lock)
-            self._clear_after_crash()
             self._launch(binaries, account)
             return True
 
@@ -110,8 +109,10 @@ class PostgresServer:
                 return False
             binaries = self.binaries
             account = choose_account(binaries.program("postgres"), self.data)
-            code = self._run(account, [binaries.program("pg_ctl"), "stop", "-D", str(self.data), "-m", "fast", "-w"])
-            if code != 0:
+            code = self._run(
+                account, [binaries.program("pg_ctl"), "stop", "-D", str(self.data), "-m", "fast", "-w"]
+            )
+            if code != 0 and self.is_running():
                 raise SandboxError(f"pg_ctl stop failed: {self._control_output.read_text().strip()}")
             return True
 
@@ -165,7 +166,10 @@ class PostgresServer:
         """Return the same without the password: what may be shown and written into a service file."""
         tls = {"sslmode": "verify-full", "sslrootcert": str(self.ca_certificate)}
         return {
-            "host": HOST, "port": self.port, "dbname": dbname, "user": role,
+            "host": HOST,
+            "port": self.port,
+            "dbname": dbname,
+            "user": role,
             **(tls if self.has_tls else {"sslmode": "disable"}),
         }
 
@@ -209,9 +213,21 @@ class PostgresServer:
             code = self._run(
                 account,
                 [
-                    binaries.program("initdb"), "--pgdata", str(partial), "--username", ADMIN,
-                    "--pwfile", str(password_file), "--auth", "scram-sha-256",
-                    "--encoding", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--no-sync",
+                    binaries.program("initdb"),
+                    "--pgdata",
+                    str(partial),
+                    "--username",
+                    ADMIN,
+                    "--pwfile",
+                    str(password_file),
+                    "--auth",
+                    "scram-sha-256",
+                    "--encoding",
+                    "UTF8",
+                    "--locale",
+                    "C.UTF-8",
+                    "--data-checksums",
+                    "--no-sync",
                 ],
                 pass_fds=(lock,),
             )
@@ -234,12 +250,23 @@ class PostgresServer:
         for _ in range(3):
             port = self._choose_port()
             self._write_configuration(account, port, tls)
-            code = self._run(account, [
-                binaries.program("pg_ctl"), "start", "-D", str(self.data), "-w", "-t", str(START_TIMEOUT_S),
-                "-l", str(self.log),
-            ])
+            # Before the start: whoever is interrupted now leaves a server that the next call can still reach.
+            self._write_state(binaries, account, port, tls)
+            code = self._run(
+                account,
+                [
+                    binaries.program("pg_ctl"),
+                    "start",
+                    "-D",
+                    str(self.data),
+                    "-w",
+                    "-t",
+                    str(START_TIMEOUT_S),
+                    "-l",
+                    str(self.log),
+                ],
+            )
             if code == 0:
-                self._write_state(binaries, account, port, tls)
                 return
             if _port_is_free(port):
                 break
@@ -257,10 +284,16 @@ class PostgresServer:
 
     def _write_configuration(self, account: Account, port: int, tls: bool) -> None:
         configuration = self.data / "sandbox.conf"
-        configuration.write_text(CONFIGURATION.format(
-            address=ADDRESS, port=port, ssl="on" if tls else "off", durable="on" if self._durable else "off",
-            certificate=_quoted(self._server_certificate), key=_quoted(self._server_key),
-        ))
+        configuration.write_text(
+            CONFIGURATION.format(
+                address=ADDRESS,
+                port=port,
+                ssl="on" if tls else "off",
+                durable="on" if self._durable else "off",
+                certificate=_quoted(self._server_certificate),
+                key=_quoted(self._server_key),
+            )
+        )
         kinds = ["hostssl"] if tls else ["host"]
         if self._plaintext and tls:
             kinds.append("hostnossl")
@@ -269,24 +302,38 @@ class PostgresServer:
         account.own(configuration)
         account.own(access)
 
-    def _clear_after_crash(self) -> None:
-        """Remove what a killed main process left: its children, then its pid file.
+    def _settle(self) -> bool:
+        """Wait until the data folder has a server that accepts connections (True), or no process at all (False).
 
-        PostgreSQL refuses to start while a child still holds the shared memory, and while the number in the pid file
-        belongs to any living process, even to one that has nothing to do with it.
+        After a crash children may go on working without their main process, and PostgreSQL refuses to start while one
+        of them holds the shared memory. It also refuses while the number in the pid file belongs to any living
+        process, even to one that has nothing to do with it: so that file goes when nobody needs it.
         """
-        asked_to_quit: set[int] = set()
-        started = time.monotonic()
-        while orphans := self._processes():
-            waited = time.monotonic() - started
-            if waited > 3 * ORPHAN_GRACE_S:
-                raise SandboxError(f"processes {sorted(orphans)} of a crashed server in {self.data} do not end")
-            if waited > ORPHAN_GRACE_S:
-                for orphan in orphans - asked_to_quit:
-                    _quit(orphan)
-                    asked_to_quit.add(orphan)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        orphaned_since: float | None = None
+        last_seen = "nothing"
+        while processes := self._processes():
+            if self.pid in processes:
+                orphaned_since = None
+                try:
+                    self.connect(connect_timeout=2).close()
+                except psycopg.OperationalError as error:  # still starting, or just dying
+                    last_seen = str(error).strip()
+                else:
+                    return True
+            else:
+                last_seen = "children of a server that crashed"
+                orphaned_since = orphaned_since or time.monotonic()
+                if time.monotonic() - orphaned_since > ORPHAN_GRACE_S:
+                    for orphan in processes:
+                        _quit(orphan)
+            if time.monotonic() > deadline:
+                raise SandboxError(
+                    f"processes {sorted(processes)} in {self.data} neither serve nor end; last seen: {last_seen}"
+                )
             time.sleep(0.05)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+        return False
 
     def _processes(self) -> set[int]:
         """Process ids whose working folder is the data folder."""
@@ -309,8 +356,14 @@ class PostgresServer:
         """
         with self._control_output.open("w") as output:
             return subprocess.run(
-                [*account.prefix, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd=self.home, env=program_environment(), pass_fds=pass_fds, check=False,
+                [*account.prefix, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.home,
+                env=program_environment(),
+                pass_fds=pass_fds,
+                check=False,
             ).returncode
 
     def _state(self) -> dict[str, Any]:
@@ -322,8 +375,12 @@ class PostgresServer:
 
     def _write_state(self, binaries: Binaries, account: Account, port: int, tls: bool) -> None:
         state = {
-            "bindir": str(binaries.bindir), "version": binaries.version, "source": binaries.source,
-            "account": account.label, "port": port, "tls": tls,
+            "bindir": str(binaries.bindir),
+            "version": binaries.version,
+            "source": binaries.source,
+            "account": account.label,
+            "port": port,
+            "tls": tls,
         }
         complete = self._state_file.with_suffix(".new")
         complete.write_text(json.dumps(state, indent=2) + "\n")

@@ -13,7 +13,9 @@ def write_service_file(path: Path, server: PostgresServer, services: dict[str, t
     sections = []
     for service, (role, dbname) in services.items():
         keywords = server.public_options(role, dbname) | {"passfile": str(server.passfile)}
-        sections.append("".join([f"[{service}]\n", *(f"{name}={value}\n" for name, value in keywords.items())]))
+        sections.append(
+            "".join([f"[{service}]\n", *(f"{name}={value}\n" for name, value in keywords.items())])
+        )
     content = "\n".join(sections)
     if not path.exists() or path.read_text() != content:
         complete = path.with_name(path.name + ".new")

@@ -14,7 +14,9 @@ STATEMENTS = 20
 ROUND_TRIP_S = 0.030
 
 
-def test_pipelined_statements_pay_one_round_trip(database: Database, make_proxy: Callable[..., TcpProxy]) -> None:
+def test_pipelined_statements_pay_one_round_trip(
+    database: Database, make_proxy: Callable[..., TcpProxy]
+) -> None:
     proxy = make_proxy(round_trip_ms=ROUND_TRIP_S * 1000)
     with database.connect(port=proxy.port) as connection:
         connection.execute("SELECT 1")
@@ -66,9 +68,7 @@ def test_a_cut_before_commit_leaves_nothing(
         assert witness.execute("SELECT to_regclass('lost')").fetchone() == (None,)
 
 
-def test_a_black_hole_hangs_until_the_client_gives_up(
-    proxy: TcpProxy, plain_options: dict[str, Any]
-) -> None:
+def test_a_black_hole_hangs_until_the_client_gives_up(proxy: TcpProxy, plain_options: dict[str, Any]) -> None:
     with psycopg.connect(**plain_options, autocommit=True) as runner:
         runner.execute("SELECT 1")
         proxy.black_hole()

@@ -12,8 +12,11 @@ from sandbox.server import PostgresServer
 
 def test_the_owner_is_no_superuser_and_may_create_schemas(database: Database) -> None:
     with database.connect() as owner:
-        assert owner.execute("SELECT current_user, usesuper FROM pg_user WHERE usename = current_user").fetchone() == (
-            "gen_user", False,
+        assert owner.execute(
+            "SELECT current_user, usesuper FROM pg_user WHERE usename = current_user"
+        ).fetchone() == (
+            "gen_user",
+            False,
         )
         owner.execute("CREATE SCHEMA scratch")
         owner.execute("CREATE TABLE public.anything (id integer)")
@@ -24,7 +27,9 @@ def test_the_owner_is_no_superuser_and_may_create_schemas(database: Database) ->
 def test_the_session_store_is_there(database: Database) -> None:
     with database.connect() as owner:
         assert owner.execute("SELECT * FROM get_whatsapp_auth_stats()").fetchone() == (1, 200, 10)
-        owners = owner.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        owners = owner.execute(
+            "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall()
         assert owners == [("gen_user",)]
 
 
@@ -44,7 +49,9 @@ def test_a_wrong_password_is_refused(database: Database) -> None:
 
 def test_plaintext_works_where_a_test_asks_for_it(database: Database) -> None:
     with database.connect(sslmode="disable", sslrootcert=None) as owner:
-        assert owner.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (False,)
+        assert owner.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (
+            False,
+        )
     with pytest.raises(psycopg.OperationalError):
         database.connect(sslmode="disable", sslrootcert=None, password="wrong")
 
@@ -62,15 +69,22 @@ def test_the_reader_reads_and_cannot_write(database: Database) -> None:
 def test_services_connect_each_as_its_own_role(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGSERVICEFILE", str(database.service_file))
     for service, role in (
-        (database.service, "gen_user"), (database.admin_service, "postgres"), (database.readonly_service, "auditor")
+        (database.service, "gen_user"),
+        (database.admin_service, "postgres"),
+        (database.readonly_service, "auditor"),
     ):
         with psycopg.connect(service=service) as connection:
-            assert connection.execute("SELECT current_user, current_database()").fetchone() == (role, database.name)
+            assert connection.execute("SELECT current_user, current_database()").fetchone() == (
+                role,
+                database.name,
+            )
     text = Path(database.service_file).read_text()
     assert database.options["password"] not in text
 
 
-def test_the_log_shows_ddl_of_this_database_only(database: Database, server: PostgresServer, tmp_path: Path) -> None:
+def test_the_log_shows_ddl_of_this_database_only(
+    database: Database, server: PostgresServer, tmp_path: Path
+) -> None:
     other = Database.create(server, tmp_path)
     try:
         with database.connect() as owner, other.connect() as stranger:
