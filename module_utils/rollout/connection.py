@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +17,7 @@ import psycopg
 from psycopg import pq
 
 from ansible.module_utils.rollout.errors import ConnectionFailed, StatementFailed
+from ansible.module_utils.rollout.options import ConnectionOptions
 
 #: Settings that decide how the catalog prints itself. They are fixed, so that two readings can be compared.
 _PRINTING = {
@@ -31,40 +32,6 @@ _PRINTING = {
 _CONNECTION_CHECK_MS = 200
 #: A runner that hangs inside its transaction must not keep its locks for ever.
 _IDLE_IN_TRANSACTION_MS = 60_000
-
-
-@dataclass(frozen=True)
-class ConnectionOptions:
-    """Where the database is and how to prove who we are; the module options of the same names.
-
-    :ivar connect_timeout: seconds
-    :ivar password: never printed: ``repr`` leaves it out
-    """
-
-    host: str | None = None
-    port: int | None = None
-    dbname: str | None = None
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    passfile: str | None = None
-    service: str | None = None
-    service_file: str | None = None
-    sslmode: str | None = None
-    sslrootcert: str | None = None
-    connect_timeout: int = 10
-
-    def keywords(self) -> dict[str, Any]:
-        """libpq's connection keywords, only those that are set."""
-        names = ("host", "port", "dbname", "user", "password", "passfile", "service", "sslmode", "sslrootcert")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) not in (None, "")}
-        return {**given, "connect_timeout": self.connect_timeout}
-
-    @property
-    def target(self) -> str:
-        """The database in words, for messages."""
-        if self.service:
-            return f"service {self.service}"
-        return f"database {self.dbname or 'of that name'} on {self.host or 'the local socket'}:{self.port or 5432}"
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ CREATE TABLE {ledger}.migration (
     source_sha256       text NOT NULL,
     variables           jsonb NOT NULL,
     sql                 text NOT NULL,
+    grows               text[] NOT NULL,
     catalog_fingerprint text NOT NULL,
     xid                 xid8,
     run_id              text NOT NULL,
@@ -91,6 +92,7 @@ class Row:
     server_version: int
     applied_at: str
     run_id: str
+    grows: list[str]
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class Ledger:
     rows: Mapping[str, Row]
     expected: Mapping[str, Entry]
     owners: Mapping[str, str]
+
+    @property
+    def grows(self) -> tuple[str, ...]:
+        """Partitioned tables to which others add partitions."""
+        return tuple(table for row in self.rows.values() for table in row.grows)
 
 
 EMPTY = Ledger(exists=False, rows={}, expected={}, owners={})
@@ -148,7 +155,7 @@ def read_commands(ledger: str, schema: str) -> list[Command]:
     name = quoted(ledger)
     return [
         Command(
-            "SELECT seq, id, name, state, checksum, variables, server_version, applied_at::text, run_id"
+            "SELECT seq, id, name, state, checksum, variables, server_version, applied_at::text, run_id, grows"
             f" FROM {name}.migration WHERE target_schema = %s AND rolled_back_at IS NULL ORDER BY seq",
             (schema,),
         ),
@@ -205,8 +212,8 @@ def write_commands(ledger: str, entered: Entered) -> list[Command]:
     return [
         Command(
             f"INSERT INTO {name}.migration (target_schema, id, name, state, checksum, source_sha256, variables, sql,"
-            " catalog_fingerprint, xid, run_id, applied_from, statements, duration_ms)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, pg_current_xact_id(), %s, %s, %s, %s)",
+            " grows, catalog_fingerprint, xid, run_id, applied_from, statements, duration_ms)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, pg_current_xact_id(), %s, %s, %s, %s)",
             (
                 entered.schema,
                 entered.migration.id,
@@ -216,6 +223,7 @@ def write_commands(ledger: str, entered: Entered) -> list[Command]:
                 entered.migration.source_sha256,
                 json.dumps(dict(entered.migration.variables)),
                 entered.migration.sql(entered.schema),
+                list(entered.migration.grows),
                 entered.catalog_fingerprint,
                 entered.run_id,
                 entered.applied_from,

@@ -56,16 +56,31 @@ class _Assessment:
         return next(verdict for verdict in self.verdicts if verdict.migration.id == migration_id)
 
 
-def rehearsed(open_session: OpenSession, migrations: Sequence[Migration], settings: Settings, check: bool) -> Outcome:
+def rehearsed(
+    open_session: OpenSession,
+    migrations: Sequence[Migration],
+    settings: Settings,
+    *,
+    check: bool,
+    drift: str = "fail",
+) -> Outcome:
     """``state: rehearsed``: say what stands of every migration, and rehearse what is pending.
 
     :param check: read only; what is pending is then compared by name
+    :param drift: ``repair`` lets drift that can be mended pass, as pending
     :raises RolloutError: drift, or anything that would make the run fail
     """
     with open_session() as session:
         found = _assess(session, migrations, settings, check, given=None)
         outcome = _outcome(session, found, settings)
-    _refuse_drift([verdict for verdict in found.verdicts if verdict.state == plan.DRIFTED], repairable=True)
+    drifted = [verdict for verdict in found.verdicts if verdict.state == plan.DRIFTED]
+    if drift == "repair":
+        _refuse_beyond_repair(drifted, found.seen, settings)
+        for described in outcome.migrations:
+            if described["state"] == plan.DRIFTED:
+                described.update(action="repair", pending=True)
+    else:
+        _refuse_drift(drifted, repairable=True)
     pending = [verdict for verdict in found.verdicts if verdict.pending]
     outcome.rehearsal = dump_rehearsal(found.rehearsed or {})
     outcome.before, outcome.after = _diff_text(pending, found)
@@ -256,9 +271,8 @@ def _mend(
 ) -> None:
     if not allowed:
         _refuse_drift([verdict], repairable=verdict.migration.id in seen.ledger.rows)
+    _refuse_beyond_repair([verdict], seen, settings)
     mending = repair.plan_repair(verdict.differences, seen.catalog, settings.schema)
-    if verdict.migration.id not in seen.ledger.rows or mending.beyond:
-        _refuse_drift([Verdict(verdict.migration, plan.DRIFTED, mending.beyond or verdict.differences)])
     outcome.changed = True
     names = ", ".join(difference.object for difference in verdict.differences)
     outcome.before = diff.as_text(verdict.differences) + "\n"
@@ -282,6 +296,18 @@ def _mend(
         raise DriftFound(f"{verdict.migration.label}: still not as it must be after the repair:\n{diff.as_text(left)}")
     outcome.fingerprint = fingerprint(after.entries)
     outcome.summary = f"{verdict.migration.label} repaired: {names}"
+
+
+def _refuse_beyond_repair(drifted: Sequence[Verdict], seen: Observation, settings: Settings) -> None:
+    """Refuse drift that cannot be mended without touching data, and shapes that no migration of ours made."""
+    beyond = []
+    for verdict in drifted:
+        left = repair.plan_repair(verdict.differences, seen.catalog, settings.schema).beyond
+        if verdict.migration.id not in seen.ledger.rows:
+            left = verdict.differences
+        if left:
+            beyond.append(Verdict(verdict.migration, plan.DRIFTED, left))
+    _refuse_drift(beyond)
 
 
 def _refuse_drift(drifted: Sequence[Verdict], repairable: bool = False) -> None:
@@ -308,7 +334,7 @@ def _outcome(session: Session, found: _Assessment, settings: Settings) -> Outcom
         migrations=[_describe(verdict, found.rehearsed) for verdict in found.verdicts],
         fingerprint=fingerprint(found.seen.catalog.entries),
         server_version=found.seen.server_version,
-        locks=dict(found.rehearsal_locks),
+        locks={**found.seen.locks, **found.rehearsal_locks},
     )
     _account(session, outcome)
     return outcome
@@ -356,6 +382,9 @@ def _diff_text(verdicts: Sequence[Verdict], found: _Assessment) -> tuple[str, st
 
 
 def _pending_text(pending: Sequence[Verdict], found: _Assessment, settings: Settings) -> str:
+    drifted = [v.migration.label for v in found.verdicts if v.state == plan.DRIFTED]
+    if drifted:
+        return f"to repair: {', '.join(drifted)}"
     if not pending:
         return (
             f"nothing to do: {len(found.verdicts)} migrations are in force in schema {settings.schema} and nothing"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ansible.module_utils.rollout import catalog, ledger
+from ansible.module_utils.rollout import catalog, ledger, transaction
 from ansible.module_utils.rollout.catalog import Catalog
 from ansible.module_utils.rollout.connection import Command, Session
 from ansible.module_utils.rollout.errors import RolloutError, RunnerBusy
 from ansible.module_utils.rollout.ledger import Ledger
+from ansible.module_utils.rollout.locks import TableLock, strongest
+from ansible.module_utils.rollout.script import Script
 
 OLDEST_SERVER = 140000
 #: A runner that was killed leaves its lock for the moment until its backend notices; longer means it is alive.
@@ -41,6 +43,7 @@ class Observation:
 
     :ivar needs_quotes: whether PostgreSQL prints the target schema's name in quotes
     :ivar client_address: where the server sees us coming from
+    :ivar locks: strongest lock that this look took on each relation of users
     :ivar default_privileges: whether ALTER DEFAULT PRIVILEGES was used in the target schema
     """
 
@@ -55,6 +58,7 @@ class Observation:
     default_privileges: bool
     catalog: Catalog
     ledger: Ledger
+    locks: Mapping[str, str]
 
 
 def acquire_lock(session: Session, ledger_schema: str) -> None:
@@ -93,17 +97,15 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
         raise RolloutError(
             f"the server is PostgreSQL {session.server_version // 10000}; the oldest supported is 14",
         )
-    answers = session.run(
-        [
-            "BEGIN READ ONLY",
-            catalog.search_path(schema),
-            Command(_IDENTITY, (schema,)),
-            ledger.exists_command(ledger_schema),
-            *catalog.commands(schema),
-            "COMMIT",
-        ]
-    )
-    (identity,), (existing,) = answers[2], answers[3]
+    script = Script()
+    script.add(Command("BEGIN READ ONLY"), catalog.search_path(schema))
+    script.add(Command(_IDENTITY, (schema,)), name="identity")
+    script.add(ledger.exists_command(ledger_schema), name="ledger")
+    script.add_catalog(schema, "catalog")
+    script.add(transaction.held_locks(schema), name="held")
+    script.add(Command("COMMIT"))
+    script.run(session)
+    (identity,), (existing,) = script.rows("identity"), script.rows("ledger")
     database, role, version, standby, exists, may_create, may_create_schema, quotes, address, privileges = identity
     if standby:
         raise RolloutError(
@@ -114,7 +116,11 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
             f"there is no schema {schema} in database {database}, or {role} may not use it",
             hint="Create it, or correct schema_name.",
         )
-    has_ledger = ledger.check_format(existing, ledger_schema)
+    held = transaction.locks_from_rows(script.rows("held"))
+    recorded = ledger.EMPTY
+    if ledger.check_format(existing, ledger_schema):
+        recorded, more = _read_ledger(session, ledger_schema, schema)
+        held += more
     return Observation(
         database=database,
         role=role,
@@ -125,14 +131,16 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
         needs_quotes=quotes,
         client_address=address or "local socket",
         default_privileges=privileges,
-        catalog=catalog.from_rows(answers[4:-1]),
-        ledger=_read_ledger(session, ledger_schema, schema) if has_ledger else ledger.EMPTY,
+        catalog=script.catalog("catalog"),
+        ledger=recorded,
+        locks=strongest(held),
     )
 
 
-def _read_ledger(session: Session, ledger_schema: str, schema: str) -> Ledger:
-    answers: list[list[tuple[Any, ...]]] = session.run(ledger.read_commands(ledger_schema, schema))
-    return ledger.from_rows(answers)
+def _read_ledger(session: Session, ledger_schema: str, schema: str) -> tuple[Ledger, list[TableLock]]:
+    reading = ledger.read_commands(ledger_schema, schema)
+    answers = session.run([Command("BEGIN READ ONLY"), *reading, transaction.held_locks(schema), Command("COMMIT")])
+    return ledger.from_rows(answers[1:-2]), transaction.locks_from_rows(answers[-2])
 
 
 def _lock_key(ledger_schema: str) -> tuple[int, int]:

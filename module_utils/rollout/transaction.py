@@ -40,11 +40,15 @@ def held_locks(schema: str) -> Command:
     return Command(_HELD, (schema,))
 
 
-def locks_from_rows(held: Iterable[tuple[Any, ...]], known: Iterable[tuple[Any, ...]]) -> list[TableLock]:
+def locks_from_rows(
+    held: Iterable[tuple[Any, ...]], known: Iterable[tuple[Any, ...]] | None = None
+) -> list[TableLock]:
     """The locks on relations that existed before the transaction.
 
     :param held: answer to :func:`held_locks`
-    :param known: answer to :func:`known_relations`
+    :param known: answer to :func:`known_relations`; None for a transaction that creates nothing
     """
-    existing = {oid for (oid,) in known}
-    return [TableLock(name, mode_from_catalog(mode)) for oid, name, mode in held if oid in existing]
+    existing = None if known is None else {oid for (oid,) in known}
+    return [
+        TableLock(name, mode_from_catalog(mode)) for oid, name, mode in held if existing is None or oid in existing
+    ]
