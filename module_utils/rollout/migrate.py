@@ -386,9 +386,14 @@ def _pending_text(pending: Sequence[Verdict], found: _Assessment, settings: Sett
     if drifted:
         return f"to repair: {', '.join(drifted)}"
     if not pending:
+        read = locks.over_budget(
+            [locks.TableLock(table, mode) for table, mode in found.seen.locks.items()],
+            locks.budget_for(found.seen.locks, {}),
+        )
+        held = ", ".join(f"{lock.mode} on {lock.table}" for lock in read)
         return (
             f"nothing to do: {len(found.verdicts)} migrations are in force in schema {settings.schema} and nothing"
-            " has drifted; no DDL was sent, no table was locked beyond ACCESS SHARE"
+            f" has drifted; no DDL was sent, {held or 'no table was locked beyond ACCESS SHARE'}"
         )
     told = []
     for verdict in pending:
