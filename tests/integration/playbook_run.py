@@ -61,7 +61,12 @@ class Project:
         :param environment: added to an environment without any ANSIBLE_* variable
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        settings = {"ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"), "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
+        settings = {
+            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+            "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote-tmp"),
+            "LC_ALL": "C.UTF-8",
+            "NO_COLOR": "1",
+        }
         done = subprocess.run(
             [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
             cwd=self.folder,
