@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
@@ -133,7 +134,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "format": FORMAT,
             "run_id": run_id,
             "began_at": _now(),
-            "playbook": os.path.basename(str(task_vars.get("ansible_play_name", ""))),
+            "playbook": [os.path.basename(playbook) for playbook in context.CLIARGS.get("args", ())],
             "inventory": [os.path.relpath(source, root) for source in task_vars.get("ansible_inventory_sources") or ()],
             "limit": str(task_vars.get("ansible_limit", "")),
             "tags": [str(tag) for tag in task_vars.get("ansible_run_tags", ())],

@@ -224,7 +224,8 @@ def main() -> None:
     except RolloutError as error:
         module.fail_json(msg=str(error), details=error.details)
     result = asdict(outcome)
-    module.exit_json(**result, diff={"before": result.pop("before"), "after": result.pop("after")})
+    texts = {"before": result.pop("before"), "after": result.pop("after")}
+    module.exit_json(**result, diff=texts)
 
 
 def run(module: AnsibleModule) -> migrate.Outcome:

@@ -275,8 +275,8 @@ def _mend(
     mending = repair.plan_repair(verdict.differences, seen.catalog, settings.schema)
     outcome.changed = True
     names = ", ".join(difference.object for difference in verdict.differences)
-    outcome.before = diff.as_text(verdict.differences) + "\n"
-    outcome.after = ""
+    outcome.before = diff.listing({d.object: d.observed for d in verdict.differences if d.observed is not None})
+    outcome.after = diff.listing({d.object: d.expected for d in verdict.differences if d.expected is not None})
     if check:
         outcome.summary = f"{verdict.migration.label} is drifted: would repair {names}"
         return
