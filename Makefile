@@ -24,7 +24,7 @@ demo: sandbox  ## run the main job on the embedded database
 	ansible-playbook apply.yml -i inventory/sandbox
 	@test -f $(REPORT) || { echo "The run left no $(REPORT)." >&2; exit 1; }
 	@echo
-	@echo "Done: apply.yml brought the embedded database to the schema of roles/schema/migrations (see the recap above)."
+	@echo "Done: the embedded database stands at roles/schema/migrations; changed= in the recap above says how much was to do."
 	@echo "Report of this run: $(CURDIR)/$(REPORT)"
 	@echo "Look inside:        PGSERVICEFILE=$(CURDIR)/sandbox/run/pg_service.conf psql service=sandbox"
 	@echo "Again:              make demo (nothing will change)    Stop: make sandbox-down"
