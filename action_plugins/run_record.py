@@ -146,7 +146,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         body = dict(data) if isinstance(data, Mapping) else {"value": data}
         sql = body.pop("sql", "")
         if sql:
-            path = folder / "sql" / f"{host}.{section}.sql"
+            path = folder / "sql" / f"{host}.{section.replace(' ', '_')}.sql"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(sql, encoding="utf-8")
             body["sql"] = {

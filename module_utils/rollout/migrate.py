@@ -354,6 +354,8 @@ def _describe(verdict: Verdict, known: Mapping[str, Rehearsed] | None) -> dict[s
         "label": verdict.migration.label,
         "description": verdict.migration.description,
         "checksum": verdict.migration.checksum,
+        "source_sha256": verdict.migration.source_sha256,
+        "variables": dict(verdict.migration.variables),
         "state": verdict.state,
         "action": verdict.action,
         "pending": verdict.pending,
