@@ -51,7 +51,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _folder(self, arguments: dict[str, Any]) -> Path:
         if not arguments.get("path"):
-            raise SourceError("pg_migration: path is missing", hint="It names the folder that holds the migrations.")
+            raise SourceError(
+                "pg_migration: path is missing", hint="It names the folder that holds the migrations."
+            )
         return Path(self._loader.path_dwim(str(arguments["path"])))
 
 
@@ -66,7 +68,9 @@ def _check_names(arguments: dict[str, Any]) -> None:
         if value in (None, "") and option == "owner_role":
             continue
         try:
-            check_identifier(value if value is not None else {"schema": "public", "ledger": "rollout"}[option])
+            check_identifier(
+                value if value is not None else {"schema": "public", "ledger": "rollout"}[option]
+            )
         except ValueError as error:
             wrong.append(f"{option}: {value!r} {error}")
     if not wrong and arguments.get("ledger", "rollout") == arguments.get("schema", "public"):
@@ -74,11 +78,13 @@ def _check_names(arguments: dict[str, Any]) -> None:
     if wrong:
         raise SourceError(
             "these names are not usable:\n  " + "\n  ".join(wrong),
-            hint="Set them in the inventory's group_vars/all/schema.yml (schema_name, schema_ledger, schema_owner_role).",
+            hint="The inventory sets them in group_vars/all/schema.yml: schema_name, schema_ledger, schema_owner_role.",
         )
 
 
 def _check_id(arguments: dict[str, Any], known: list[str]) -> None:
     wanted = arguments.get("id")
     if arguments.get("state", "present") != "rehearsed" and str(wanted) not in known:
-        raise SourceError(f"there is no migration {wanted!r}", hint=f"Known are: {', '.join(known)}. Quote the number.")
+        raise SourceError(
+            f"there is no migration {wanted!r}", hint=f"Known are: {', '.join(known)}. Quote the number."
+        )

@@ -65,7 +65,15 @@ def outcome(sections: Mapping[str, Any]) -> str:
 def pruned(value: Any) -> Any:
     """A module's result without what Ansible adds to it (its arguments, its own bookkeeping) and without diffs."""
     if isinstance(value, Mapping):
-        left_out = ("invocation", "diff", "exception", "ansible_facts", "warnings", "deprecations", "rehearsal")
+        left_out = (
+            "invocation",
+            "diff",
+            "exception",
+            "ansible_facts",
+            "warnings",
+            "deprecations",
+            "rehearsal",
+        )
         return {
             str(name): pruned(item)
             for name, item in value.items()
@@ -104,7 +112,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 f"run_id {given['run_id']!r} must have letters, digits, '.', '_' and '-' only, 41 at most"
             )
         if given["state"] == "begun":
-            run_id = given["run_id"] or new_run_id(datetime.datetime.now(datetime.timezone.utc))
+            run_id = given["run_id"] or new_run_id(datetime.datetime.now(datetime.UTC))
             folder = Path(given["report_dir"]) / run_id
             if not self._task.check_mode:
                 self._begin(folder, task_vars)
@@ -112,7 +120,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         if not self._task.check_mode:
             folder = Path(given["report_dir"]) / given["run_id"]
-            self._record(folder, str(task_vars["inventory_hostname"]), given["section"], pruned(given["data"]))
+            self._record(
+                folder, str(task_vars["inventory_hostname"]), given["section"], pruned(given["data"])
+            )
             result["report"] = str(folder / "report.json")
         return result
 
@@ -135,7 +145,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "run_id": run_id,
             "began_at": _now(),
             "playbook": [os.path.basename(playbook) for playbook in context.CLIARGS.get("args", ())],
-            "inventory": [os.path.relpath(source, root) for source in task_vars.get("ansible_inventory_sources") or ()],
+            "inventory": [
+                os.path.relpath(source, root) for source in task_vars.get("ansible_inventory_sources") or ()
+            ],
             "limit": str(task_vars.get("ansible_limit", "")),
             "tags": [str(tag) for tag in task_vars.get("ansible_run_tags", ())],
             "ansible": ansible_version,
@@ -186,7 +198,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def _commit(root: Path) -> dict[str, Any]:

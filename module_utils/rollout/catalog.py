@@ -153,9 +153,14 @@ class Catalog:
     def renamed(self, scratch: str, target: str) -> Catalog:
         """The same catalog as it would read in another schema.
 
-        Raw replacement is exact: the scratch schema's name is unique, and is quoted wherever the target's would be.
+        Raw replacement is exact: the scratch schema's name is unique, and quoted wherever the target's would be.
         """
-        return Catalog({name.replace(scratch, target): _replace(e, scratch, target) for name, e in self.entries.items()})
+        return Catalog(
+            {
+                name.replace(scratch, target): _replace(entry, scratch, target)
+                for name, entry in self.entries.items()
+            }
+        )
 
 
 def table_of(name: str, entry: Mapping[str, Any] | None) -> str | None:
@@ -266,7 +271,11 @@ def _index(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
     name, table, definition, valid, replica_identity, parent, comment = row
     label = f"index {name}"
     entries[label] = _compact(
-        table=table, definition=definition, invalid=not valid, replica_identity=replica_identity, parent=parent
+        table=table,
+        definition=definition,
+        invalid=not valid,
+        replica_identity=replica_identity,
+        parent=parent,
     )
     _comment(entries, label, comment)
 
@@ -279,7 +288,20 @@ def _trigger(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
 
 
 def _function(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
-    name, arguments, result, language, kind, volatility, definer, settings, owner, grants, definition, comment = row
+    (
+        name,
+        arguments,
+        result,
+        language,
+        kind,
+        volatility,
+        definer,
+        settings,
+        owner,
+        grants,
+        definition,
+        comment,
+    ) = row
     label = f"function {name}({arguments})"
     entries[label] = _compact(
         kind=_FUNCTION_KIND[kind],

@@ -14,10 +14,9 @@ from types import TracebackType
 from typing import Any
 
 import psycopg
-from psycopg import pq
-
 from ansible.module_utils.rollout.errors import ConnectionFailed, StatementFailed
 from ansible.module_utils.rollout.options import ConnectionOptions
+from psycopg import pq
 
 #: Settings that decide how the catalog prints itself. They are fixed, so that two readings can be compared.
 _PRINTING = {
@@ -166,7 +165,9 @@ class Session:
                     f"the connection to {self.options.target} was lost: {str(error).strip()}",
                     details={"sqlstate": error.sqlstate},
                 ) from None
-            failed = next((at for at, cursor in enumerate(cursors) if cursor.pgresult is None), len(cursors) - 1)
+            failed = next(
+                (at for at, cursor in enumerate(cursors) if cursor.pgresult is None), len(cursors) - 1
+            )
             raise _statement_failed(error, sent[failed]) from None
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 

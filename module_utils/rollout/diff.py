@@ -175,7 +175,9 @@ def summary(found: Sequence[Change]) -> str:
         counts: dict[str, int] = {}
         for change in found:
             if change.action == action:
-                kind = "comment" if change.object.startswith("comment on ") else change.object.partition(" ")[0]
+                kind = (
+                    "comment" if change.object.startswith("comment on ") else change.object.partition(" ")[0]
+                )
                 counts[kind] = counts.get(kind, 0) + 1
         if counts:
             listed = ", ".join(f"{count} {_plural(kind, count)}" for kind, count in sorted(counts.items()))

@@ -7,7 +7,7 @@ the catalog is what the rehearsal said it would be.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible.module_utils.rollout import catalog, diff, ledger, locks, transaction
@@ -244,13 +244,13 @@ def _recorded(foretold: Sequence[Change], after: Catalog) -> list[Change]:
 
 def _timed(script: Script, chosen: Sequence[tuple[int, Statement]], schema: str) -> list[dict[str, object]]:
     timed: list[dict[str, object]] = []
-    previous: object = "begin"
+    previous: Hashable = "begin"
     for at, statement in chosen:
         timed.append(
             {
                 "place": statement.place,
                 "sql": in_schema(statement.text, schema),
-                "ms": round(script.elapsed(previous, at) * 1000, 2),  # type: ignore[arg-type]
+                "ms": round(script.elapsed(previous, at) * 1000, 2),
             }
         )
         previous = at
@@ -275,7 +275,7 @@ def _what_became_of(open_session: Callable[[], Session], xid: str, migration: Mi
                 return "committed, as pg_xact_status says; its answer was lost"
             if status == "aborted":
                 raise ConnectionFailed(
-                    f"{migration.label}: the connection was lost in COMMIT, and the server rolled transaction {xid} back",
+                    f"{migration.label}: the connection was lost in COMMIT, and the server rolled it back ({xid})",
                     hint="Nothing was changed. Run again.",
                 )
             last = f"transaction {xid} is {status}"
@@ -295,7 +295,8 @@ def _blocked(
     tables |= {name.removeprefix("table ") for name in seen.ledger.expected if name.startswith("table ")}
     rows = session.run([Command(_BLOCKERS, (settings.schema, sorted(tables)))])[0]
     told = [
-        f"backend {pid} ({name or 'unnamed'}, {state}, transaction open for {age} s) holds {locks.mode_from_catalog(mode)} on {table}"
+        f"backend {pid} ({name or 'unnamed'}, {state}, transaction open for {age} s) holds"
+        f" {locks.mode_from_catalog(mode)} on {table}"
         for pid, name, state, table, mode, age in rows
     ]
     return StatementFailed(

@@ -50,7 +50,8 @@ def inspect(session: Session, schema: str, ledger_schema: str, tables: tuple[str
     chosen = {
         name: entry
         for name, entry in seen.catalog.entries.items()
-        if not tables or table_of(name, seen.catalog.entries.get(name.removeprefix("comment on "), entry)) in tables
+        if not tables
+        or table_of(name, seen.catalog.entries.get(name.removeprefix("comment on "), entry)) in tables
     }
     counts: dict[str, int] = {}
     for name in chosen:

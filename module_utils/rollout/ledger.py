@@ -69,7 +69,8 @@ CREATE TABLE {ledger}.change (
 )
 """,
     """
-COMMENT ON TABLE {ledger}.change IS 'What a migration did to each object. The newest row of an object is its expected shape.'
+COMMENT ON TABLE {ledger}.change IS
+    'What a migration did to each object. The newest row of an object is its expected shape.'
 """,
 )
 
@@ -274,7 +275,8 @@ def _change_rows(changes: Iterable[Change], adopted: frozenset[str] = frozenset(
 def changes_command(ledger: str, seq: int) -> Command:
     """Everything that one migration did, for rolling it back."""
     return Command(
-        f"SELECT object, action, before, after FROM {quoted(ledger)}.change WHERE seq = %s ORDER BY object", (seq,)
+        f"SELECT object, action, before, after FROM {quoted(ledger)}.change WHERE seq = %s ORDER BY object",
+        (seq,),
     )
 
 

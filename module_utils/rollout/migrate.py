@@ -135,7 +135,11 @@ def present(
 
 
 def absent(
-    open_session: OpenSession, migrations: Sequence[Migration], migration_id: str, settings: Settings, check: bool
+    open_session: OpenSession,
+    migrations: Sequence[Migration],
+    migration_id: str,
+    settings: Settings,
+    check: bool,
 ) -> Outcome:
     """``state: absent``: take one migration back."""
     migration = next(migration for migration in migrations if migration.id == migration_id)
@@ -189,7 +193,9 @@ def _assess(
     seen = observe(session, settings.schema, settings.ledger)
     plan.check_history(migrations, seen.ledger)
     pending = [
-        m for m in migrations if m.id not in seen.ledger.rows or seen.ledger.rows[m.id].state == plan.UNFINISHED
+        m
+        for m in migrations
+        if m.id not in seen.ledger.rows or seen.ledger.rows[m.id].state == plan.UNFINISHED
     ]
     known: Mapping[str, Rehearsed] | None = {}
     held: Mapping[str, str] = {}
@@ -236,14 +242,24 @@ def _bring_in(
             chosen = [(at, statement) for at, statement in missing if statement.transactional]
         try:
             done = execute(
-                open_session, session, seen, migration, verdict.state, body, chosen, verdict.standing, settings
+                open_session,
+                session,
+                seen,
+                migration,
+                verdict.state,
+                body,
+                chosen,
+                verdict.standing,
+                settings,
             )
         except CatalogMismatch:
             if fresh:
                 raise
             # The rehearsal was made before the gate; the month may have turned since. Rehearse once more, here.
             again = _assess(session, migrations, settings, check=False, given=None)
-            _refuse_drift([v for v in again.verdicts if v.migration.id == migration.id and v.state == plan.DRIFTED])
+            _refuse_drift(
+                [v for v in again.verdicts if v.migration.id == migration.id and v.state == plan.DRIFTED]
+            )
             return _bring_in(
                 open_session, session, again, migrations, again.of(migration.id), settings, fresh=True
             )
@@ -275,15 +291,24 @@ def _mend(
     mending = repair.plan_repair(verdict.differences, seen.catalog, settings.schema)
     outcome.changed = True
     names = ", ".join(difference.object for difference in verdict.differences)
-    outcome.before = diff.listing({d.object: d.observed for d in verdict.differences if d.observed is not None})
-    outcome.after = diff.listing({d.object: d.expected for d in verdict.differences if d.expected is not None})
+    outcome.before = diff.listing(
+        {d.object: d.observed for d in verdict.differences if d.observed is not None}
+    )
+    outcome.after = diff.listing(
+        {d.object: d.expected for d in verdict.differences if d.expected is not None}
+    )
     if check:
         outcome.summary = f"{verdict.migration.label} is drifted: would repair {names}"
         return
     if mending.transactional:
         try:
             session.run(
-                [Command("BEGIN"), catalog.search_path(settings.schema), *mending.transactional, Command("COMMIT")]
+                [
+                    Command("BEGIN"),
+                    catalog.search_path(settings.schema),
+                    *mending.transactional,
+                    Command("COMMIT"),
+                ]
             )
         except RolloutError:
             session.rollback()
@@ -293,7 +318,9 @@ def _mend(
     after = catalog.read(session, settings.schema)
     left = [d for d in verdict.differences if d.expected != after.entries.get(d.object)]
     if left:
-        raise DriftFound(f"{verdict.migration.label}: still not as it must be after the repair:\n{diff.as_text(left)}")
+        raise DriftFound(
+            f"{verdict.migration.label}: still not as it must be after the repair:\n{diff.as_text(left)}"
+        )
     outcome.fingerprint = fingerprint(after.entries)
     outcome.summary = f"{verdict.migration.label} repaired: {names}"
 
@@ -315,9 +342,11 @@ def _refuse_drift(drifted: Sequence[Verdict], repairable: bool = False) -> None:
         return
     told = "\n".join(f"{v.migration.label}:\n{_indented(diff.as_text(v.differences))}" for v in drifted)
     hint = "Nothing was changed. Correct the objects named above"
-    hint += ", or set schema_drift: repair where only functions, triggers, indexes or comments differ." if (
-        repairable
-    ) else ", then run again."
+    hint += (
+        ", or set schema_drift: repair where only functions, triggers, indexes or comments differ."
+        if (repairable)
+        else ", then run again."
+    )
     raise DriftFound(
         f"the schema is not what the migrations say ('-' as it is, '+' as it must be)\n{told}",
         hint=hint,
@@ -401,7 +430,8 @@ def _pending_text(pending: Sequence[Verdict], found: _Assessment, settings: Sett
     for verdict in pending:
         body = (found.rehearsed or {}).get(verdict.migration.id)
         if body is not None:
-            told.append(f"{verdict.migration.label} ({verdict.state}): {verdict.action}, {diff.summary(body.all_changes)}")
+            does = diff.summary(body.all_changes)
+            told.append(f"{verdict.migration.label} ({verdict.state}): {verdict.action}, {does}")
         else:
             told.append(
                 f"{verdict.migration.label} ({verdict.state}): would {verdict.action}; {len(verdict.standing)} of its"

@@ -32,7 +32,8 @@ SELECT current_database(), current_user, current_setting('server_version'),
 _HOLDER = """
 SELECT a.pid, a.application_name, coalesce(a.client_addr::text, 'the same host'), a.backend_start::text
   FROM pg_locks l JOIN pg_stat_activity a USING (pid)
- WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ WHERE l.locktype = 'advisory' AND l.granted
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND l.classid = %s AND l.objid = %s
 """
 
@@ -106,7 +107,9 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
     script.add(Command("COMMIT"))
     script.run(session)
     (identity,), (existing,) = script.rows("identity"), script.rows("ledger")
-    database, role, version, standby, exists, may_create, may_create_schema, quotes, address, privileges = identity
+    database, role, version, standby, exists, may_create, may_create_schema, quotes, address, privileges = (
+        identity
+    )
     if standby:
         raise RolloutError(
             f"{session.options.target} is a standby and takes no writes", hint="Point pg_host at the primary."
@@ -139,7 +142,9 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
 
 def _read_ledger(session: Session, ledger_schema: str, schema: str) -> tuple[Ledger, list[TableLock]]:
     reading = ledger.read_commands(ledger_schema, schema)
-    answers = session.run([Command("BEGIN READ ONLY"), *reading, transaction.held_locks(schema), Command("COMMIT")])
+    answers = session.run(
+        [Command("BEGIN READ ONLY"), *reading, transaction.held_locks(schema), Command("COMMIT")]
+    )
     return ledger.from_rows(answers[1:-2]), transaction.locks_from_rows(answers[-2])
 
 

@@ -45,7 +45,17 @@ class ConnectionOptions:
 
     def keywords(self) -> dict[str, Any]:
         """libpq's connection keywords, only those that are set."""
-        names = ("host", "port", "dbname", "user", "password", "passfile", "service", "sslmode", "sslrootcert")
+        names = (
+            "host",
+            "port",
+            "dbname",
+            "user",
+            "password",
+            "passfile",
+            "service",
+            "sslmode",
+            "sslrootcert",
+        )
         given = {name: getattr(self, name) for name in names if getattr(self, name) not in (None, "")}
         return {**given, "connect_timeout": self.connect_timeout}
 

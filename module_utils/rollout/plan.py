@@ -94,7 +94,9 @@ def check_history(migrations: Sequence[Migration], ledger: Ledger) -> None:
     :raises SourceError: a migration was removed, renumbered, changed after it was applied, or added out of order
     """
     known = {migration.id: migration for migration in migrations}
-    by_checksum = {migration.checksum: migration for migration in migrations if migration.id not in ledger.rows}
+    by_checksum = {
+        migration.checksum: migration for migration in migrations if migration.id not in ledger.rows
+    }
     for row in ledger.rows.values():
         migration = known.get(row.id)
         if migration is None:
@@ -113,7 +115,9 @@ def check_history(migrations: Sequence[Migration], ledger: Ledger) -> None:
                 details={"id": row.id, "recorded": row.checksum, "now": migration.checksum},
             )
     newest = max(ledger.rows, default="")
-    late = [m.label for m in migrations if m.id not in ledger.rows and (len(m.id), m.id) < (len(newest), newest)]
+    late = [
+        m.label for m in migrations if m.id not in ledger.rows and (len(m.id), m.id) < (len(newest), newest)
+    ]
     if late:
         raise SourceError(
             f"out of order: {', '.join(late)} came after {newest}, which is applied already",
@@ -178,7 +182,9 @@ def _drift(
     rehearsed: Mapping[str, Rehearsed] | None,
 ) -> dict[str, list[Difference]]:
     """Differences on recorded objects, by the migration that recorded them last."""
-    by_name_only = {name for m in pending for s in m.statements for name in s.creates} if rehearsed is None else set()
+    by_name_only = (
+        {name for m in pending for s in m.statements for name in s.creates} if rehearsed is None else set()
+    )
     found: dict[str, list[Difference]] = {}
     for difference in diff.compare(ledger.expected, actual, grows):
         ahead = versions.get(difference.object)

@@ -89,7 +89,9 @@ def _run(
     # Quoted if and only if the target's name is, so that every definition differs by the bare name alone.
     scratch = (" " if seen.needs_quotes else "_").join(("rollout", "scratch", secrets.token_hex(6)))
     role = _quoted(owner_role or seen.role)
-    privileges = session.run([Command(_DEFAULT_PRIVILEGES, (schema, role))])[0] if seen.default_privileges else []
+    privileges = (
+        session.run([Command(_DEFAULT_PRIVILEGES, (schema, role))])[0] if seen.default_privileges else []
+    )
     script = Script()
     script.add(Command("BEGIN"), *transaction.as_role(owner_role))
     script.add(transaction.known_relations(), name="known")

@@ -90,9 +90,10 @@ def plan_removal(
             hint="Take back the newest migration first.",
         )
     changes = session.run([ledger.changes_command(settings.ledger, row.seq)])[0]
-    created = {name: after for name, action, _, after in changes if action == "created" and name in seen.catalog.entries}
+    standing = seen.catalog.entries
+    created = {name: after for name, action, _, after in changes if action == "created" and name in standing}
     kept = tuple(name for name, action, _, _ in changes if action == "adopted")
-    restores = _restores(migration, changes, settings.schema)
+    restores = _restores(migration, changes)
     drops = _top_level(created, seen.catalog)
     _refuse_dependants(session, migration, created, settings)
     _refuse_rows(session, migration, drops, settings)
@@ -114,7 +115,9 @@ def remove(
     tables = [name.removeprefix("table ") for name in removal.drops if name.startswith("table ")]
     for table in tables:
         script.add(Command(f'LOCK TABLE "{settings.schema}"."{table}" IN ACCESS EXCLUSIVE MODE'))
-        script.add(Command(f'SELECT EXISTS (SELECT FROM "{settings.schema}"."{table}")'), name=("rows", table))
+        script.add(
+            Command(f'SELECT EXISTS (SELECT FROM "{settings.schema}"."{table}")'), name=("rows", table)
+        )
     script.add(*removal.commands)
     script.add(transaction.held_locks(settings.schema), name="held")
     script.add_catalog(settings.schema, "after")
@@ -122,11 +125,15 @@ def remove(
         script.run(session)
         filled = [table for table in tables if script.rows(("rows", table))[0][0]]
         if filled:
-            raise RemovalRefused(f"rows arrived in {', '.join(filled)} while {migration.label} was being taken back")
+            raise RemovalRefused(
+                f"rows arrived in {', '.join(filled)} while {migration.label} was being taken back"
+            )
         held = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
         _check_budget(migration, held, settings)
         _check_others(migration, seen.catalog, script.catalog("after"), removal)
-        session.run([ledger.roll_back_command(settings.ledger, removal.row.seq, settings.run_id), Command("COMMIT")])
+        session.run(
+            [ledger.roll_back_command(settings.ledger, removal.row.seq, settings.run_id), Command("COMMIT")]
+        )
     except RolloutError:
         session.rollback()
         raise
@@ -155,7 +162,12 @@ def _check_others(migration: Migration, before: Catalog, after: Catalog, removal
     for change in diff.changes(before, after):
         name = change.object.removeprefix("comment on ")
         owner = table_of(name, before.entries.get(name))
-        if name in gone or owner in tables | parents or name in removal.restored or change.object in removal.restored:
+        if (
+            name in gone
+            or owner in tables | parents
+            or name in removal.restored
+            or change.object in removal.restored
+        ):
             continue
         wrong.append(diff.Difference(change.object, "changed", change.before, change.after))
     if wrong:
@@ -164,7 +176,7 @@ def _check_others(migration: Migration, before: Catalog, after: Catalog, removal
         )
 
 
-def _restores(migration: Migration, changes: Sequence[tuple[Any, ...]], schema: str) -> dict[str, Command]:
+def _restores(migration: Migration, changes: Sequence[tuple[Any, ...]]) -> dict[str, Command]:
     """Commands that give altered objects their old shape back; only functions have one that loses nothing."""
     commands = {}
     beyond = []
@@ -175,10 +187,9 @@ def _restores(migration: Migration, changes: Sequence[tuple[Any, ...]], schema: 
             beyond.append(f"{name} ({action})")
     if beyond:
         raise RemovalRefused(
-            f"{migration.label} changed what stood before it, which cannot be undone automatically: {', '.join(beyond)}",
+            f"{migration.label} changed what stood before it, which cannot be undone by itself: {', '.join(beyond)}",
             hint="Write a new migration that changes it back.",
         )
-    del schema
     return commands
 
 
@@ -186,7 +197,18 @@ def _top_level(created: dict[str, Entry], actual: Catalog) -> list[str]:
     """What has to be named in a DROP: the rest goes with its table. In an order that RESTRICT accepts."""
     tables = {name.removeprefix("table ") for name in created if name.startswith("table ")}
     partitions = {table for table in tables if created[f"table {table}"].get("parent") in tables}
-    order = ["policy", "trigger", "view", "index", "constraint", "column", "table", "function", "sequence", "type"]
+    order = [
+        "policy",
+        "trigger",
+        "view",
+        "index",
+        "constraint",
+        "column",
+        "table",
+        "function",
+        "sequence",
+        "type",
+    ]
     found = []
     for kind in order:
         for name, entry in sorted(created.items(), reverse=True):
@@ -208,34 +230,34 @@ def _backs_constraint(name: str, actual: Catalog) -> bool:
 
 
 def _drop_commands(drops: Sequence[str], created: dict[str, Entry], schema: str) -> list[Command]:
-    tables = [name.removeprefix("table ") for name in drops if name.startswith("table ")]
+    """One DROP for all tables together, because their foreign keys may run in circles; one for each other object."""
     commands = []
+    tables = [name.removeprefix("table ") for name in drops if name.startswith("table ")]
     for name in drops:
-        kind, _, rest = name.partition(" ")
-        owner, _, part = rest.partition(".")
-        if kind == "table":
-            if tables:
-                listed = ", ".join(f'"{schema}"."{table}"' for table in tables)
-                commands.append(Command(f"DROP TABLE {listed} RESTRICT", place=migration_place(tables)))
-                tables = []
-        elif kind in ("policy", "trigger"):
-            commands.append(Command(f'DROP {kind.upper()} "{part}" ON "{schema}"."{owner}" RESTRICT', place=name)
-                            if kind == "trigger" else Command(f'DROP POLICY "{part}" ON "{schema}"."{owner}"', place=name))
-        elif kind in ("column", "constraint"):
-            commands.append(Command(f'ALTER TABLE "{schema}"."{owner}" DROP {kind.upper()} "{part}" RESTRICT', place=name))
-        elif kind == "function":
-            word = "PROCEDURE" if created[name].get("kind") == "procedure" else "FUNCTION"
-            label, _, arguments = rest.partition("(")
-            commands.append(Command(f'DROP {word} "{schema}"."{label}"({arguments} RESTRICT', place=name))
-        elif kind == "view" and created[name].get("materialized"):
-            commands.append(Command(f'DROP MATERIALIZED VIEW "{schema}"."{rest}" RESTRICT', place=name))
-        else:
-            commands.append(Command(f'DROP {kind.upper()} "{schema}"."{rest}" RESTRICT', place=name))
+        if not name.startswith("table "):
+            commands.append(
+                Command(f"{_drop(name, created[name], schema)} RESTRICT", place=f"drop of {name}")
+            )
+        elif tables:
+            listed = ", ".join(f'"{schema}"."{table}"' for table in tables)
+            commands.append(Command(f"DROP TABLE {listed} RESTRICT", place=f"drop of {len(tables)} tables"))
+            tables = []
     return commands
 
 
-def migration_place(tables: Sequence[str]) -> str:
-    return f"drop of {len(tables)} tables"
+def _drop(name: str, entry: Entry, schema: str) -> str:
+    kind, _, rest = name.partition(" ")
+    owner, _, part = rest.partition(".")
+    if kind in ("policy", "trigger"):
+        return f'DROP {kind.upper()} "{part}" ON "{schema}"."{owner}"'
+    if kind in ("column", "constraint"):
+        return f'ALTER TABLE "{schema}"."{owner}" DROP {kind.upper()} "{part}"'
+    if kind == "function":
+        word = "PROCEDURE" if entry.get("kind") == "procedure" else "FUNCTION"
+        label, _, arguments = rest.partition("(")
+        return f'DROP {word} "{schema}"."{label}"({arguments}'
+    word = "MATERIALIZED VIEW" if entry.get("materialized") else kind.upper()
+    return f'DROP {word} "{schema}"."{rest}"'
 
 
 def _refuse_dependants(

@@ -48,7 +48,9 @@ def plan_repair(differences: Iterable[Difference], actual: Catalog, schema: str)
         if difference.kind == "extra" or difference.kind == "occupied" or difference.expected is None:
             beyond.append(difference)
         elif kind == "function" and _only(difference, {"definition", "volatility", "security", "settings"}):
-            transactional.append(Command(_or_replace(difference.expected["definition"]), place=difference.object))
+            transactional.append(
+                Command(_or_replace(difference.expected["definition"]), place=difference.object)
+            )
         elif kind == "trigger":
             transactional += _trigger(difference, schema)
         elif kind == "index" and _is_missing_or_invalid(difference):
@@ -96,7 +98,9 @@ def _index(
     drop = [Command(f'DROP INDEX CONCURRENTLY "{schema}"."{name}"')] if difference.observed else []
     if table.get("partition_key"):
         # PostgreSQL builds no index concurrently on a partitioned table.
-        transactional.append(Command(expected["definition"].replace(" ON ONLY ", " ON ", 1), place=difference.object))
+        transactional.append(
+            Command(expected["definition"].replace(" ON ONLY ", " ON ", 1), place=difference.object)
+        )
         return
     create = expected["definition"].replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
     concurrent += [*drop, Command(create, place=difference.object)]

@@ -20,7 +20,8 @@ SELECT name, setting, unit FROM pg_settings WHERE name = ANY(%s) ORDER BY name
 _TLS = "SELECT ssl, version, cipher, bits FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 # datname is visible to everybody; state and query of others' sessions are not, and are not asked for.
 _CONNECTIONS = """
-SELECT count(*), count(*) FILTER (WHERE datname = current_database()) FROM pg_stat_activity WHERE backend_type = 'client backend'
+SELECT count(*), count(*) FILTER (WHERE datname = current_database()) FROM pg_stat_activity
+ WHERE backend_type = 'client backend'
 """
 _SCHEMA = """
 SELECT n.oid IS NOT NULL, coalesce(pg_get_userbyid(n.nspowner)::text, ''),
@@ -70,7 +71,8 @@ def read(session: Session, schema: str) -> dict[str, Any]:
     )  # fmt: skip
     facts = dict(zip(names, identity[0], strict=True))
     facts["settings"] = {name: f"{value}{unit or ''}" for name, value, unit in settings}
-    facts["tls"] = dict(zip(("in_use", "version", "cipher", "bits"), tls[0] if tls else (False, "", "", 0), strict=True))
+    tls_row = tls[0] if tls else (False, "", "", 0)
+    facts["tls"] = dict(zip(("in_use", "version", "cipher", "bits"), tls_row, strict=True))
     facts["connections"] = dict(zip(("server", "database"), connections[0], strict=True))
     facts["schema"] = dict(zip(("exists", "owner", "may_use", "may_create"), rights[0], strict=True))
     return facts

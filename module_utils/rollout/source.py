@@ -13,14 +13,13 @@ from typing import Any
 
 import jinja2
 import yaml
-from jinja2.ext import Extension
-from jinja2.lexer import Token, TokenStream
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from ansible.module_utils.rollout import locks, statements, variables
 from ansible.module_utils.rollout.errors import SourceError
 from ansible.module_utils.rollout.migration import SCHEMA_PLACEHOLDER, Migration, Statement
 from ansible.module_utils.rollout.variables import Declaration, Identifier
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 #: A rendered file larger than this is data, not a migration.
 MAX_FILE_BYTES = 16 * 1024 * 1024

@@ -11,11 +11,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pglast import ast, enums, parse_sql, parser
-
 from ansible.module_utils.rollout.errors import SourceError
 from ansible.module_utils.rollout.migration import SCHEMA_PLACEHOLDER, Statement
-
+from pglast import ast, enums, parse_sql, parser
 
 #: Statement kinds that have no place in a migration, each with the reason told to its author.
 _REFUSED = {

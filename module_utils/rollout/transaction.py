@@ -50,5 +50,7 @@ def locks_from_rows(
     """
     existing = None if known is None else {oid for (oid,) in known}
     return [
-        TableLock(name, mode_from_catalog(mode)) for oid, name, mode in held if existing is None or oid in existing
+        TableLock(name, mode_from_catalog(mode))
+        for oid, name, mode in held
+        if existing is None or oid in existing
     ]
