@@ -40,6 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(
+            f"sandbox: {error.filename} belongs to another user: run this as that user, or name a folder of your own "
+            "with --home",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _up(server: PostgresServer) -> int:
@@ -50,8 +57,8 @@ def _up(server: PostgresServer) -> int:
     write_service_file(
         _service_file(server), server, {service: (role, DATABASE) for service, (role, _) in SERVICES.items()}
     )
-    print("Sandbox: started." if started else "Sandbox: already running, nothing changed.")
-    _describe(server)
+    verdict = "Sandbox: started." if started else "Sandbox: already running, nothing changed."
+    print(f"{verdict}\n{_description(server)}")
     return 0
 
 
@@ -67,28 +74,30 @@ def _status(server: PostgresServer) -> int:
     if not server.is_running():
         print(f"Sandbox: not running (folder {server.home}). Start it with: python -m sandbox up")
         return EXIT_NOT_RUNNING
-    print("Sandbox: running.")
-    _describe(server)
+    print(f"Sandbox: running.\n{_description(server)}")
     return 0
 
 
-def _describe(server: PostgresServer) -> None:
+def _description(server: PostgresServer) -> str:
     binaries = server.binaries
     if server.has_tls:
         transport = "TLS only, own certificate authority (sslmode=verify-full)"
     else:
         transport = "WITHOUT TLS: this build of PostgreSQL has none (sslmode=disable)"
-    print(f"  server    PostgreSQL {binaries.version}, process {server.pid}, as {server.account_label}")
-    print(f"  programs  {binaries.bindir} ({binaries.source})")
-    print(f"  listens   {ADDRESS}:{server.port}, {transport}")
-    print(f"  password  always asked (scram-sha-256), in {server.passfile}")
-    print(f"  database  {DATABASE}, with the WhatsApp session store that exists before a rollout")
-    print(f"  log       {server.log}")
-    print("Connect:")
     setting = f"PGSERVICEFILE={shlex.quote(str(_service_file(server)))}"
     psql = shlex.quote(binaries.program("psql"))
-    for service, (role, description) in SERVICES.items():
-        print(f"  {setting} {psql} service={service:<16}  # {role}: {description}")
+    lines = [
+        f"  server    PostgreSQL {binaries.version}, process {server.pid}, as {server.account_label}",
+        f"  programs  {binaries.bindir} ({binaries.source})",
+        f"  listens   {ADDRESS}:{server.port}, {transport}",
+        f"  password  always asked (scram-sha-256), in {server.passfile}",
+        f"  database  {DATABASE}, with the WhatsApp session store that exists before a rollout",
+        f"  log       {server.log}",
+        "Connect:",
+    ]
+    for service, (role, purpose) in SERVICES.items():
+        lines.append(f"  {setting} {psql} service={service:<16}  # {role}: {purpose}")
+    return "\n".join(lines)
 
 
 def _service_file(server: PostgresServer) -> Path:

@@ -68,8 +68,9 @@ def _accounts_for_root(owner: int | None) -> list[Account]:
 
 
 def _system_user(entry: pwd.struct_passwd) -> Account:
-    # dac_override, which a container's root has too: the programs and the data may lie below a home folder (0700)
-    # that this user cannot enter.
+    # The programs and the data may lie below a home folder (0700) that this user cannot enter: it keeps the right to
+    # do so (dac_override), which a container's root has, too. no_setuid_fixup lets access(2), with which PostgreSQL
+    # looks for its own programs, know of that right.
     return Account(
         label=f"system user {entry.pw_name}",
         prefix=(
@@ -79,6 +80,7 @@ def _system_user(entry: pwd.struct_passwd) -> Account:
             "--clear-groups",
             "--inh-caps=+dac_override",
             "--ambient-caps=+dac_override",
+            "--securebits=+no_setuid_fixup",
             "--",
         ),
         uid=entry.pw_uid,

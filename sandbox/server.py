@@ -1,6 +1,7 @@
 """A private PostgreSQL server in one folder: create, start, stop, and how to connect to it."""
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -26,11 +27,15 @@ ADDRESS = "127.0.0.1"
 # The name in the server certificate. libpq compares it; IP addresses in certificates only since version 15.
 HOST = "localhost"
 START_TIMEOUT_S = 60
+START_ATTEMPTS = 3
 LOCK_TIMEOUT_S = 120
 ORPHAN_GRACE_S = 2
+# Counted from 0: process id, data folder, start time, port, … (PostgreSQL's src/include/utils/pidfile.h).
+PID_FILE_PORT_LINE = 3
 
 CONFIGURATION = """\
 # Written at every start by the sandbox: changes made here are lost.
+cluster_name = '{cluster_name}'
 listen_addresses = '{address}'
 port = {port}
 # No socket file: a managed database has none, and its path may have 107 bytes at most.
@@ -63,7 +68,8 @@ class PostgresServer:
     """
 
     def __init__(self, home: Path, *, plaintext: bool = False, durable: bool = True) -> None:
-        self.home = home.absolute()
+        # Resolved: processes are recognized by this path.
+        self.home = home.resolve()
         self.data = self.home / "data"
         self.log = self.home / "server.log"
         self.passfile = self.home / "pgpass"
@@ -93,8 +99,16 @@ class PostgresServer:
             if self._settle():
                 return False
             binaries, account = self._create(lock)
-            self._launch(binaries, account)
-            return True
+            # More than once: another program may take the port after it was chosen, and a server that was killed a
+            # moment ago, or whose start was interrupted, may be neither dead nor alive yet.
+            for _ in range(START_ATTEMPTS):
+                if self._launch(binaries, account):
+                    return True
+                time.sleep(0.2)
+                if self._settle():
+                    return True
+            end = self.log.read_text(errors="replace").splitlines()[-15:]
+            raise SandboxError("\n".join([f"PostgreSQL did not start; the end of {self.log}:", *end]))
 
     def stop(self) -> bool:
         """Stop the server, disconnecting its clients.
@@ -124,18 +138,20 @@ class PostgresServer:
     def pid(self) -> int | None:
         """Process id of the running server, or None.
 
-        The pid file alone proves nothing: after a crash another program may have got that number. The main process
-        and its children have the data folder as their working folder.
+        The pid file alone proves nothing: after a crash another program may have got that number. So the process must
+        be one that was started on this data folder. A zombie has an empty command line.
         """
-        try:
-            recorded = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
+        recorded = self._recorded_pid()
+        if recorded is None or os.fsencode(self.data) not in _command_line(recorded).split(b"\0"):
             return None
-        return recorded if recorded in self._processes() else None
+        return recorded
 
     @property
     def port(self) -> int:
-        """TCP port of the last start."""
+        """TCP port of the running server, else of the last start."""
+        lines = self._pid_file_lines()
+        if len(lines) > PID_FILE_PORT_LINE and self.is_running():
+            return int(lines[PID_FILE_PORT_LINE])
         return int(self._state()["port"])
 
     @property
@@ -239,7 +255,7 @@ class PostgresServer:
             file.write("\ninclude = 'sandbox.conf'\n")
         partial.rename(self.data)
 
-    def _launch(self, binaries: Binaries, account: Account) -> None:
+    def _launch(self, binaries: Binaries, account: Account) -> bool:
         tls = binaries.has_tls
         if tls:
             ensure_certificates(self.ca_certificate, self._server_certificate, self._server_key)
@@ -247,37 +263,19 @@ class PostgresServer:
         if not self.log.exists():
             self.log.touch(mode=0o600)
         account.own(self.log)
-        for _ in range(3):
-            port = self._choose_port()
-            self._write_configuration(account, port, tls)
-            # Before the start: whoever is interrupted now leaves a server that the next call can still reach.
-            self._write_state(binaries, account, port, tls)
-            code = self._run(
-                account,
-                [
-                    binaries.program("pg_ctl"),
-                    "start",
-                    "-D",
-                    str(self.data),
-                    "-w",
-                    "-t",
-                    str(START_TIMEOUT_S),
-                    "-l",
-                    str(self.log),
-                ],
-            )
-            if code == 0:
-                return
-            if _port_is_free(port):
-                break
-            # Another program took the port after it was chosen.
-        end = self.log.read_text(errors="replace").splitlines()[-15:]
-        raise SandboxError("\n".join([f"PostgreSQL did not start; the end of {self.log}:", *end]))
+        port = self._choose_port()
+        self._write_configuration(account, port, tls)
+        # Before the start: whoever is interrupted now leaves a server that the next call can still reach.
+        self._write_state(binaries, account, port, tls)
+        start = [binaries.program("pg_ctl"), "start", "-D", str(self.data), "-w", "-t", str(START_TIMEOUT_S)]
+        return self._run(account, [*start, "-l", str(self.log)]) == 0
 
     def _choose_port(self) -> int:
         """Keep the port of the last start when it is free: open psql sessions and notes stay valid."""
-        if self._state_file.exists() and _port_is_free(self.port):
-            return self.port
+        if self._state_file.exists():
+            last = int(self._state()["port"])
+            if _port_is_free(last):
+                return last
         with socket.socket() as listener:
             listener.bind((ADDRESS, 0))
             return int(listener.getsockname()[1])
@@ -286,6 +284,7 @@ class PostgresServer:
         configuration = self.data / "sandbox.conf"
         configuration.write_text(
             CONFIGURATION.format(
+                cluster_name=self._cluster_name,
                 address=ADDRESS,
                 port=port,
                 ssl="on" if tls else "off",
@@ -306,48 +305,66 @@ class PostgresServer:
         """Wait until the data folder has a server that accepts connections (True), or no process at all (False).
 
         After a crash children may go on working without their main process, and PostgreSQL refuses to start while one
-        of them holds the shared memory. It also refuses while the number in the pid file belongs to any living
-        process, even to one that has nothing to do with it: so that file goes when nobody needs it.
+        of them holds the shared memory.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         orphaned_since: float | None = None
-        last_seen = "nothing"
-        while processes := self._processes():
-            if self.pid in processes:
+        while True:
+            if self.is_running():
                 orphaned_since = None
                 try:
                     self.connect(connect_timeout=2).close()
                 except psycopg.OperationalError as error:  # still starting, or just dying
-                    last_seen = str(error).strip()
+                    last_seen = f"process {self.pid}: {str(error).strip()}"
                 else:
                     return True
-            else:
-                last_seen = "children of a server that crashed"
+            elif orphans := self._orphans():
+                last_seen = f"processes {sorted(orphans)} of a server that crashed"
                 orphaned_since = orphaned_since or time.monotonic()
                 if time.monotonic() - orphaned_since > ORPHAN_GRACE_S:
-                    for orphan in processes:
+                    for orphan in orphans:
                         _quit(orphan)
+            else:
+                self._remove_foreign_pid_file()
+                return False
             if time.monotonic() > deadline:
                 raise SandboxError(
-                    f"processes {sorted(processes)} in {self.data} neither serve nor end; last seen: {last_seen}"
+                    f"what runs in {self.data} neither serves nor ends within {START_TIMEOUT_S} s; {last_seen}"
                 )
             time.sleep(0.05)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
-        return False
 
-    def _processes(self) -> set[int]:
-        """Process ids whose working folder is the data folder."""
-        found = set()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                folder = os.readlink(entry / "cwd")
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # it ended meanwhile, or is another user's: not ours in either case
-            if folder == os.path.realpath(self.data):
-                found.add(int(entry.name))
-        return found
+    def _orphans(self) -> set[int]:
+        """Process ids of the main process's children, known by the cluster_name in their title.
+
+        The title is all that root may see of another user's processes in a container.
+        """
+        title = f"postgres: {self._cluster_name}: ".encode()
+        pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        return {pid for pid in pids if _command_line(pid).startswith(title)}
+
+    @property
+    def _cluster_name(self) -> str:
+        return f"sandbox-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]}"
+
+    def _pid_file_lines(self) -> list[str]:
+        try:
+            return (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _recorded_pid(self) -> int | None:
+        first = self._pid_file_lines()[:1]
+        # Empty for a moment while the server writes it.
+        return int(first[0]) if first and first[0].isdigit() else None
+
+    def _remove_foreign_pid_file(self) -> None:
+        """Remove a left pid file whose number now belongs to an unrelated process: PostgreSQL would refuse to start.
+
+        Any other left pid file stays: PostgreSQL judges it better, by the shared memory that it names.
+        """
+        recorded = self._recorded_pid()
+        if recorded is not None and Path(f"/proc/{recorded}").exists():
+            (self.data / "postmaster.pid").unlink()
 
     def _run(self, account: Account, command: list[str], pass_fds: tuple[int, ...] = ()) -> int:
         """Run a program and return its exit code; its output goes to a file.
@@ -414,6 +431,14 @@ def _port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _command_line(pid: int) -> bytes:
+    """Return a process's command line or title; empty when it has ended or is about to."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _quit(pid: int) -> None:

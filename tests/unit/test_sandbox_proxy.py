@@ -134,7 +134,7 @@ def test_spacing_is_kept(echo: EchoServer) -> None:
         receive(client, 1)
         first = time.perf_counter()
         receive(client, 1)
-        assert 0.020 < time.perf_counter() - first < 0.120
+        assert 0.020 < time.perf_counter() - first < 0.190
 
 
 def test_a_new_connection_costs_a_round_trip_more(echo: EchoServer) -> None:
@@ -142,7 +142,7 @@ def test_a_new_connection_costs_a_round_trip_more(echo: EchoServer) -> None:
         started = time.perf_counter()
         with connect(proxy) as client:
             ask(client, b"hello")
-        assert 0.200 <= time.perf_counter() - started < 0.400
+        assert 0.200 <= time.perf_counter() - started < 1.0
 
 
 def test_drop_replies(echo: EchoServer) -> None:
