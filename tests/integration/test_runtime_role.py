@@ -26,6 +26,10 @@ OFFLINE = {
 }
 
 
+# Environments are made for real, several in a test: 20 s on an idle machine.
+pytestmark = pytest.mark.timeout(300)
+
+
 class Target:
     """This machine as a host of an inventory, with the environment's folder in a temporary place."""
 
