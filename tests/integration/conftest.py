@@ -1,0 +1,29 @@
+"""Fixtures for tests that need a database which the rollout has been on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.databases import Database
+from sandbox.server import PostgresServer
+from tests.prepared_databases import copy_of
+from tests.runner import Runner
+
+
+@pytest.fixture(scope="session")
+def rolled_out(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database in which the role's migrations are in force. Only copied, never connected to."""
+    prepared = Database.create(server, tmp_path_factory.mktemp("rolled-out"))
+    try:
+        Runner(prepared.options).apply()
+        yield prepared
+    finally:
+        prepared.drop()
+
+
+@pytest.fixture
+def finished(rolled_out: Database, tmp_path: Path) -> Iterator[Database]:
+    """A database of one's own in which the role's migrations are in force."""
+    with copy_of(rolled_out, tmp_path) as copy:
+        yield copy
