@@ -237,9 +237,12 @@ def _by_shape(
     if migration.id in ledger.rows:
         return Verdict(migration, UNFINISHED)
     standing, missing, wrong = [], [], []
+    occupied = {change.object for change in rehearsed.all_changes if diff.occupied_by(change.object, actual)}
     for change in rehearsed.all_changes:
+        if f"table {table_of(change.object, change.after)}" in occupied - {change.object}:
+            continue  # what belongs to a table whose name is taken is not worth a line of its own
         reached = _reached(actual.entries.get(change.object), versions[change.object], migration.id)
-        if reached is None:
+        if reached is None or change.object in occupied:
             wrong.append(_difference(change, actual))
         elif reached:
             standing.append(change.object)
