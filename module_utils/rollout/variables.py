@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ansible.module_utils.rollout.errors import SourceError
+from ansible.module_utils.rollout.migration import SCHEMA_PLACEHOLDER
 
 #: PostgreSQL truncates longer identifiers silently (NAMEDATALEN - 1).
 IDENTIFIER_BYTES = 63
 
-_FORBIDDEN_IN_IDENTIFIER = re.compile(r"[^\w $-]|\s(?<! )", re.UNICODE)
-_FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x1f\x7f'\"\\$%{};]|--|/\*")
+# No dollar sign: the schema's name is put into function bodies, and two of them would end a body quoted with $$.
+_FORBIDDEN_IN_IDENTIFIER = re.compile(r"[^\w -]")
+_FORBIDDEN_IN_TEXT = re.compile(r"['\"\\$%{};]|--|/\*|\*/|" + re.escape(SCHEMA_PLACEHOLDER))
+# Files beside the IANA database's own zones on many systems; what they mean differs from host to host.
+_LOCAL_ZONES = re.compile(r"localtime|posixrules|Factory|(posix|right)/.*")
 
 
 class SqlValue(Protocol):
@@ -108,12 +112,10 @@ def check_identifier(value: object) -> Identifier:
     """
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a name, and not empty")
+    if value != value.strip() or value[0].isdigit() or _FORBIDDEN_IN_IDENTIFIER.search(value):
+        raise ValueError("may hold letters, digits, '_', '-' and inner spaces, and not begin with a digit")
     if len(value.encode()) > IDENTIFIER_BYTES:
         raise ValueError(f"has {len(value.encode())} bytes; PostgreSQL would cut it after {IDENTIFIER_BYTES}")
-    if value != value.strip() or value[0].isdigit() or _FORBIDDEN_IN_IDENTIFIER.search(value):
-        raise ValueError(
-            "may hold letters, digits, '_', '$', '-' and inner spaces, and not begin with a digit"
-        )
     if value.lower().startswith("pg_"):
         raise ValueError("must not begin with pg_: PostgreSQL keeps those names for itself")
     return Identifier(value)

@@ -1,0 +1,114 @@
+"""Typed variables: what is accepted, how it is written in SQL, and that nothing accepted can break out of its place."""
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.rollout.errors import SourceError
+from ansible.module_utils.rollout.migration import SCHEMA_PLACEHOLDER, in_schema
+from ansible.module_utils.rollout.variables import (
+    Declaration,
+    Identifier,
+    Literal,
+    Month,
+    as_ident,
+    as_literal,
+    check_boolean,
+    check_identifier,
+    check_integer,
+    check_month,
+    check_text,
+    check_timezone,
+    resolve,
+    to_json,
+    to_sql,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pglast import ast, parse_sql
+from pglast.parser import ParseError
+
+HOSTILE = [
+    "'",
+    '"',
+    "$$",
+    "$body$",
+    "%",
+    "%s",
+    "{{",
+    "}}",
+    "${",
+    "}",
+    ";",
+    "\\",
+    "--",
+    "/*",
+    "*/",
+    "\x00",
+    "\n",
+    "\r\n",
+]
+
+# --- identifiers
+
+
+@pytest.mark.parametrize(
+    ("name", "sql"),
+    [
+        ("public", '"public"'),
+        ("Public", '"Public"'),  # a capital letter keeps its meaning
+        ("select", '"select"'),  # reserved words
+        ("user", '"user"'),
+        ("my-schema", '"my-schema"'),
+        ("my schema", '"my schema"'),
+        ("a--b", '"a--b"'),
+        ("_", '"_"'),
+        ("салон", '"салон"'),
+        ("x" * 63, f'"{"x" * 63}"'),
+        ("я" * 31 + "x", f'"{"я" * 31}x"'),  # 63 bytes in 32 characters
+    ],
+)
+def test_a_name_is_always_quoted(name: str, sql: str) -> None:
+    assert to_sql(check_identifier(name)) == sql
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("", "not empty"),
+        ("   ", "not empty"),
+        (None, "must be a name"),
+        (7, "must be a name"),
+        (True, "must be a name"),
+        (["public"], "must be a name"),
+        ("x" * 64, "64 bytes"),
+        ("x" * 70, "70 bytes"),
+        ("я" * 32, "64 bytes"),
+        (" public", "inner spaces"),
+        ("public ", "inner spaces"),
+        ("1st", "digit"),
+        ("٣x", "digit"),  # a digit of another script
+        ("pg_catalog", "pg_"),
+        ("PG_Temp", "pg_"),
+        ("a.b", "may hold"),
+        ("public; DROP TABLE x", "may hold"),
+        ("a\tb", "may hold"),
+        ("a\u00a0b", "may hold"),  # a space that looks like one and is none
+        ("a\u200bb", "may hold"),  # a character without width
+        ("a\u202eb", "may hold"),  # turns the reading direction
+        ("e\u0301", "may hold"),  # looks like é, is two characters
+        ("a\ud800", "may hold"),  # half a character: has no UTF-8
+        ("a$$b", "may hold"),  # would end a function body that is quoted with $$
+        ("$1", "may hold"),
+        (SCHEMA_PLACEHOLDER, "may hold"),
+        *[(f"a{text}b", "may hold") for text in HOSTILE if text != "--"],
+    ],
+)
+def test_an_unusable_name_is_refused(value: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        check_identifier(value)
+
+
+def test_names_that_postgresql_would_cut_to_the_same_one_are_refused() -> None:
+    for name in ("x" * 63 + "a", "x" * 63 + "b"):
+        with pytest.raises(ValueError, match="cut it after 63"):
+            check_identifier(name)
