@@ -167,13 +167,17 @@ def check_timezone(value: object) -> Literal:
 def check_text(value: object) -> Literal:
     """Accept plain text without any character that could end a literal or a dollar-quoted body.
 
-    :raises ValueError: empty, or with a quote, backslash, dollar, percent, brace, semicolon, comment or control sign
+    :raises ValueError: empty, or with a quote, backslash, dollar, percent, brace, semicolon or comment, or with
+        anything that is not printed: control, formatting and private characters, spaces other than the plain one
     """
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be text, and not empty")
     found = _FORBIDDEN_IN_TEXT.search(value)
     if found:
         raise ValueError(f"must not hold {found[0]!r}")
+    hidden = next((character for character in value if not character.isprintable()), None)
+    if hidden:
+        raise ValueError(f"must not hold {hidden!a}")
     return Literal(value)
 
 

@@ -112,3 +112,33 @@ def test_names_that_postgresql_would_cut_to_the_same_one_are_refused() -> None:
     for name in ("x" * 63 + "a", "x" * 63 + "b"):
         with pytest.raises(ValueError, match="cut it after 63"):
             check_identifier(name)
+
+
+# --- text
+
+
+@pytest.mark.parametrize("text", ["Salon No. 5, Nevsky", "Салон «Весна»", "a-b (c) [d] 50/50", "@here", "😀"])
+def test_plain_text_is_accepted(text: str) -> None:
+    assert to_sql(check_text(text)) == f"'{text}'"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " \t",
+        None,
+        5,
+        *[f"a{text}b" for text in HOSTILE],
+        f"a{SCHEMA_PLACEHOLDER}b",  # would turn into the schema's name
+        "a\ue0005\ue001b",  # the marks that trace a statement to its line; they are taken out of the text
+        "a\u0085b",
+        "a\u2028b",
+        "a\u202eb",
+        "a\u00a0b",
+        "a\ud800",
+    ],
+)
+def test_text_that_could_end_a_literal_or_change_on_its_way_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="must"):
+        check_text(value)
