@@ -257,7 +257,8 @@ def to_sql(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return str(value)
+        # A space before the sign: after another minus it would begin a comment.
+        return str(value) if value >= 0 else f" {value}"
     if isinstance(value, Identifier | Literal | Month | Instant):
         return value.sql()
     raise TypeError(

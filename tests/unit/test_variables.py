@@ -142,3 +142,47 @@ def test_plain_text_is_accepted(text: str) -> None:
 def test_text_that_could_end_a_literal_or_change_on_its_way_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="must"):
         check_text(value)
+
+
+# --- numbers, booleans
+
+
+@pytest.mark.parametrize(("value", "number"), [(0, 0), (5, 5), ("5", 5), ("-3", -3), ("007", 7), (12, 12)])
+def test_whole_numbers_are_accepted_also_as_text(value: Any, number: int) -> None:
+    assert check_integer(value, -3, 12) == number
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, 5.0, "5.0", "", " 5", "5 ", "5\n", "٣", "1_0", "0x5", "1e3", "5;", "9" * 19, None, [5], "five"],
+)
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="must be a whole number"):
+        check_integer(value, -(10**20), 10**20)
+
+
+@pytest.mark.parametrize("value", [0, 13, "-1"])
+def test_a_number_out_of_bounds_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="between 1 and 12"):
+        check_integer(value, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [(True, True), (False, False), ("yes", True), ("No", False), ("TRUE", True), ("false", False)],
+)
+def test_booleans_are_accepted_also_as_text(value: Any, flag: bool) -> None:
+    assert check_boolean(value) is flag
+    assert to_sql(flag) == str(flag).lower()
+
+
+@pytest.mark.parametrize("value", [1, 0, "1", "on", "", None, "true "])
+def test_what_is_no_boolean_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="true or false"):
+        check_boolean(value)
+
+
+def test_a_negative_number_after_a_minus_begins_no_comment() -> None:
+    assert f"10 -{to_sql(-5)}" == "10 - -5"
+    statements: Any = parse_sql(f"SELECT 10 -{to_sql(-5)}, 7")
+    assert len(statements[0].stmt.targetList) == 2
