@@ -151,16 +151,18 @@ def check_boolean(value: object) -> bool:
 def check_timezone(value: object) -> Literal:
     """Accept the name of a zone of the IANA database, such as ``UTC`` or ``Europe/Moscow``.
 
-    :raises ValueError: unknown zone, or an abbreviation or offset that PostgreSQL reads with the opposite sign
+    :raises ValueError: unknown zone, one that means something else on another host, or an offset such as ``UTC+3``,
+        which PostgreSQL reads with the opposite sign
     """
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+/-]{1,62}", value):
         raise ValueError("must be the name of a time zone, for example UTC or Europe/Moscow")
     try:
         zoneinfo.ZoneInfo(value)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        raise ValueError(
-            "is not a time zone of the IANA database (for example UTC or Europe/Moscow)"
-        ) from None
+        known = not _LOCAL_ZONES.fullmatch(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a region, such as "Europe"
+        known = False
+    if not known:
+        raise ValueError("is not a time zone of the IANA database (for example UTC or Europe/Moscow)")
     return Literal(value)
 
 

@@ -186,3 +186,72 @@ def test_a_negative_number_after_a_minus_begins_no_comment() -> None:
     assert f"10 -{to_sql(-5)}" == "10 - -5"
     statements: Any = parse_sql(f"SELECT 10 -{to_sql(-5)}, 7")
     assert len(statements[0].stmt.targetList) == 2
+
+
+# --- months and zones
+
+
+@pytest.mark.parametrize(
+    "value", ["2025-1", "2025-13", "2025-00", "25-01", "2025-11-01", "１９９９-01", " 2025-11", "", 202511]
+)
+def test_what_is_no_month_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="YYYY-MM"):
+        check_month(value)
+
+
+@pytest.mark.parametrize("value", ["1969-12", "9001-01"])
+def test_a_month_far_away_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="YYYY-MM"):
+        check_month(value)
+
+
+def test_months_follow_each_other_over_the_year() -> None:
+    november = check_month("2025-11")
+    assert [month.text for month in november.next(3)] == ["2025-11", "2025-12", "2026-01"]
+    assert (november + 1).suffix == "2025_12"
+    assert (november + 14).text == "2027-01"
+    assert (november + -11).text == "2024-12"
+    assert november < november + 1
+    assert to_sql(november) == "'2025-11-01'"
+
+
+def test_an_instant_carries_its_zone() -> None:
+    instant = check_month("2025-11").at(check_timezone("Europe/Moscow"))
+    assert to_sql(instant) == "timestamptz '2025-11-01 00:00:00 Europe/Moscow'"
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Moscow", "Etc/GMT+3", "America/Argentina/Buenos_Aires", "EST5EDT"]
+)
+def test_zones_of_the_iana_database_are_accepted(zone: str) -> None:
+    assert check_timezone(zone) == Literal(zone)
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "",
+        None,
+        3,
+        "Moscow",
+        "europe/moscow",
+        "UTC+3",  # PostgreSQL reads it as three hours west
+        "+03:00",
+        "MSK",
+        "Europe",  # a folder of the database, no zone
+        "America/Argentina",
+        "../UTC",
+        "/etc/localtime",
+        "localtime",
+        "posixrules",
+        "Factory",
+        "posix/UTC",
+        "right/UTC",
+        "UTC\n",
+        "UTC'",
+        "x" * 70,
+    ],
+)
+def test_an_unknown_zone_is_refused(zone: Any) -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        check_timezone(zone)
