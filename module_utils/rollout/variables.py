@@ -236,7 +236,8 @@ def resolve(declarations: Iterable[Declaration], given: Mapping[str, Any], place
     for declaration in declarations:
         value = given.get(declaration.name, declaration.default)
         if value is None:
-            wrong.append(f"{declaration.name}: has no value and no default")
+            why = "is null" if declaration.name in given else "has no value and no default"
+            wrong.append(f"{declaration.name}: {why}")
             continue
         try:
             resolved[declaration.name] = declaration.check(value)
@@ -293,6 +294,8 @@ def as_literal(value: object) -> Literal:
         return Literal(value.text)
     if isinstance(value, Literal):
         return value
+    if isinstance(value, bool):
+        return Literal("true" if value else "false")
     if isinstance(value, str | int):
         return Literal(str(value))
     raise TypeError(f"literal: a value of type {type(value).__name__} has no text form")

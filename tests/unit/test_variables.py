@@ -255,3 +255,208 @@ def test_zones_of_the_iana_database_are_accepted(zone: str) -> None:
 def test_an_unknown_zone_is_refused(zone: Any) -> None:
     with pytest.raises(ValueError, match="time zone"):
         check_timezone(zone)
+
+
+# --- what a template may print
+
+
+@pytest.mark.parametrize("value", ["text", 1.5, None, ["a"], {"a": 1}, b"x", object()])
+def test_only_typed_values_are_printed(value: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be written into SQL"):
+        to_sql(value)
+
+
+def test_filters_say_what_a_text_is() -> None:
+    assert to_sql(as_ident("messages_2025_11")) == '"messages_2025_11"'
+    assert as_ident(Identifier("x")) == Identifier("x")
+    assert to_sql(as_literal("it's")) == "'it''s'"
+    assert to_sql(as_literal(Identifier("x"))) == "'x'"
+    assert to_sql(as_literal(Month(2025, 11))) == "'2025-11'"
+    assert to_sql(as_literal(Literal("UTC"))) == "'UTC'"
+    assert to_sql(as_literal(5)) == "'5'"
+    assert to_sql(as_literal(True)) == "'true'"
+    with pytest.raises(TypeError, match="ident: 'a;b' may hold"):
+        as_ident("a;b")
+    with pytest.raises(TypeError, match="no text form"):
+        as_literal([])
+
+
+def test_values_are_kept_as_json() -> None:
+    values = [Identifier("x"), Literal("UTC"), Month(2025, 11), 6, True]
+    assert [to_json(value) for value in values] == ["x", "UTC", "2025-11", 6, True]
+
+
+# --- resolving
+
+
+DECLARED = [
+    Declaration("first_month", "month", default="2025-11"),
+    Declaration("months", "integer", default=6, minimum=1, maximum=120),
+    Declaration("zone", "timezone"),
+]
+
+
+def test_given_values_win_over_defaults() -> None:
+    assert resolve(DECLARED, {"zone": "UTC", "months": "3"}, "here") == {
+        "first_month": Month(2025, 11),
+        "months": 3,
+        "zone": Literal("UTC"),
+    }
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    with pytest.raises(SourceError) as caught:
+        resolve(DECLARED, {"months": 0, "first_month": None}, "inventory/group_vars")
+    assert caught.value.details["variables"] == [
+        "first_month: is null",
+        "months: 0 must lie between 1 and 120",
+        "zone: has no value and no default",
+    ]
+    assert "inventory/group_vars" in caught.value.hint
+
+
+def test_a_wrong_default_is_found_too() -> None:
+    with pytest.raises(SourceError, match="flag: 'maybe' must be true or false"):
+        resolve([Declaration("flag", "boolean", default="maybe")], {}, "here")
+
+
+# --- nothing that is accepted breaks out of its place
+
+TEXT_TEMPLATES = [
+    "INSERT INTO t VALUES ({}, 1); SELECT 2",
+    "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT {} $$",
+    "SELECT format({}, 'a'), /* {} */ 3",
+    "SELECT 1, -- {}\n 3",
+]
+hostile_text = st.one_of(
+    st.text(max_size=12),
+    st.text("ab -_$я1'\"*/", min_size=1, max_size=8),
+    st.lists(
+        st.sampled_from(
+            [
+                *HOSTILE,
+                "a",
+                "-",
+                "$",
+                "_",
+                " ",
+                "x1",
+                "select",
+                "я",
+                "E'",
+                "U&",
+                "::",
+                ")",
+                "(",
+                SCHEMA_PLACEHOLDER,
+            ]
+        ),
+        min_size=1,
+        max_size=5,
+    ).map("".join),
+)
+
+
+def shape(sql: str, value: str) -> list[list[str]]:
+    """Kinds of the nodes that the statements are made of, and every text in them, with ``value`` taken out."""
+    quoted = (to_sql(Identifier(value)), to_sql(Literal(value)))
+    found = []
+    for raw in parse_sql(sql):
+        found.append(leaves(raw.stmt))
+        for at, leaf in enumerate(found[-1]):
+            for text in quoted:  # inside the body of a function, which is one text to the parser
+                leaf = leaf.replace(text, "?")
+            found[-1][at] = "?" if leaf == value else leaf
+    return found
+
+
+def leaves(node: Any) -> list[str]:
+    if isinstance(node, tuple):
+        return [leaf for item in node for leaf in leaves(item)]
+    if isinstance(node, ast.Node):
+        members = [
+            getattr(node, name)
+            for name in node
+            if "location" not in name and not name.startswith("rexpr_list")
+        ]
+        return [type(node).__name__, *(leaf for member in members for leaf in leaves(member))]
+    return [str(node)]
+
+
+IN_SCHEMA = f"""
+CREATE TABLE "{SCHEMA_PLACEHOLDER}".t (a int DEFAULT nextval('"{SCHEMA_PLACEHOLDER}".s'));
+CREATE FUNCTION "{SCHEMA_PLACEHOLDER}".f() RETURNS bigint LANGUAGE sql AS $$
+    SELECT count(*) FROM "{SCHEMA_PLACEHOLDER}".t -- of "{SCHEMA_PLACEHOLDER}"
+$$;
+CREATE FUNCTION "{SCHEMA_PLACEHOLDER}".g() RETURNS bigint LANGUAGE sql AS $body$SELECT "{SCHEMA_PLACEHOLDER}".f()$body$;
+SELECT 1 FROM "{SCHEMA_PLACEHOLDER}".t /* "{SCHEMA_PLACEHOLDER}" */ WHERE a = 1
+"""
+
+
+@settings(max_examples=300, deadline=None)
+@given(hostile_text)
+def test_an_accepted_schema_name_changes_no_statement(name: str) -> None:
+    try:
+        check_identifier(name)
+    except ValueError:
+        return
+    rendered = in_schema(IN_SCHEMA, name)
+    assert shape(rendered, name) == [
+        ["?" if leaf == name else leaf for leaf in one]
+        for one in shape(in_schema(IN_SCHEMA, "plain"), "plain")
+    ]
+    body = rendered.split("$$")[1]
+    assert len(parse_sql(body)) == 1
+
+
+@pytest.mark.parametrize("name", ["a$$b", "a$body$b", 'a"b', "a'b", "x$$ LANGUAGE sql; SELECT $$"])
+def test_the_comparison_of_shapes_sees_a_name_that_breaks_out(name: str) -> None:
+    try:
+        broken = shape(in_schema(IN_SCHEMA, name), name)
+    except ParseError:
+        return
+    assert broken != shape(in_schema(IN_SCHEMA, "plain"), "plain")
+
+
+@settings(max_examples=300, deadline=None)
+@given(hostile_text, st.sampled_from(TEXT_TEMPLATES))
+def test_an_accepted_text_changes_no_statement(text: str, template: str) -> None:
+    try:
+        literal = check_text(text)
+    except ValueError:
+        return
+    rendered = template.replace("{}", to_sql(literal))
+    assert shape(rendered, text) == [
+        ["?" if leaf == text else leaf for leaf in one]
+        for one in shape(template.replace("{}", "'plain'"), "plain")
+    ]
+    assert in_schema(rendered, "elsewhere") == rendered
+
+
+@pytest.mark.parametrize("template", TEXT_TEMPLATES)
+@pytest.mark.parametrize("text", ["a', 'b", "$$ || $$", "*/ || /*", "a\n, 2"])
+def test_the_comparison_of_shapes_sees_a_text_that_breaks_out(text: str, template: str) -> None:
+    """Not every text breaks out of every place; each breaks out of one."""
+    harmless = {
+        "a', 'b": TEXT_TEMPLATES[3:],
+        "$$ || $$": [one for one in TEXT_TEMPLATES if "$$" not in one],
+        "*/ || /*": [one for one in TEXT_TEMPLATES if "/*" not in one],
+        "a\n, 2": [one for one in TEXT_TEMPLATES if "--" not in one],
+    }
+    try:
+        same = shape(template.replace("{}", f"'{text}'"), text) == shape(
+            template.replace("{}", "'plain'"), "plain"
+        )
+    except ParseError:
+        same = False
+    assert same == (template in harmless[text])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(-(2**31), 2**31 - 1))
+def test_an_accepted_number_changes_no_statement(number: int) -> None:
+    template = "SELECT 10 -{}, 5+{},{} FROM t LIMIT {}; SELECT 2"
+    rendered: Any = parse_sql(template.replace("{}", to_sql(number)))
+    plain: Any = parse_sql(template.replace("{}", "1"))
+    assert [len(one) for one in (rendered, plain)] == [2, 2]
+    assert [len(one[0].stmt.targetList) for one in (rendered, plain)] == [3, 3]
