@@ -311,23 +311,36 @@ def test_a_temporary_table_of_that_name_is_no_obstacle(owner: psycopg.Connection
     assert "messages_2031_01" in bounds(owner)
 
 
-def test_a_pending_detach_is_refused(database: Database) -> None:
-    with database.connect() as owner, database.connect() as reader, database.connect() as operator:
-        run_migrations(owner)
-        with reader.transaction():
-            reader.execute("SELECT count(*) FROM public.messages")
-            operator.execute("SET statement_timeout = '300ms'")
-            with pytest.raises(errors.QueryCanceled):
-                operator.execute(
-                    "ALTER TABLE public.messages DETACH PARTITION public.messages_2025_11 CONCURRENTLY"
+def leave_pending(database: Database, partition: str) -> None:
+    """Detach a partition half: an interrupted DETACH CONCURRENTLY leaves it so, until somebody finishes it."""
+    with database.connect() as reader, database.connect() as operator, reader.transaction():
+        reader.execute("SELECT count(*) FROM public.messages")
+        operator.execute("SET statement_timeout = '300ms'")
+        with pytest.raises(errors.QueryCanceled):
+            operator.execute(
+                sql.SQL("ALTER TABLE public.messages DETACH PARTITION public.{} CONCURRENTLY").format(
+                    sql.Identifier(partition)
                 )
+            )
+
+
+def test_a_pending_detach_is_refused(database: Database) -> None:
+    with database.connect() as owner:
+        run_migrations(owner)
+        leave_pending(database, "messages_2025_11")
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="messages_2025_11 exists"):
             owner.execute("SELECT public.create_messages_partition('2025-11-01')")
-        # Maintenance has nothing to do with that month, and must not stumble over it.
-        assert owner.execute("SELECT * FROM public.maintain_messages_partitions()").fetchall() == []
         assert "messages_2025_11" in {
             row[0] for row in owner.execute("SELECT * FROM public.get_messages_stats()")
         }
+
+
+def test_retention_leaves_a_pending_detach_to_whoever_began_it(database: Database) -> None:
+    with database.connect() as owner:
+        names = rollout_with_old_months(owner, retention_months=2)
+        leave_pending(database, names[-5])
+        detached = [name for action, name in maintain(owner) if action == "detached"]
+        assert detached == [names[-6], names[-4], names[-3]]
 
 
 CATALOG_OF_A_TABLE = {

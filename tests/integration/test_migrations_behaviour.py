@@ -220,6 +220,17 @@ def test_recent_messages_are_those_of_one_phone_and_company(owner: psycopg.Conne
     assert owner.execute(f"{call}, 0)".encode()).fetchall() == []
 
 
+def test_recent_messages_of_one_instant_come_in_the_order_of_their_numbers(owner: psycopg.Connection) -> None:
+    owner.execute(
+        "INSERT INTO messages (id, company_id, phone, direction)"
+        " SELECT 9000 + number * 7 % 20, 1, '70000000000', 'inbound' FROM generate_series(1, 20) AS number"
+    )
+    numbers = [
+        row[0] for row in owner.execute("SELECT id FROM get_recent_messages('70000000000', 1)").fetchall()
+    ]
+    assert numbers == list(range(9019, 8999, -1))
+
+
 def test_functions_ignore_temporary_tables_of_the_caller(owner: psycopg.Connection) -> None:
     owner.execute("CREATE TEMPORARY TABLE dialog_contexts (id integer, expires_at timestamptz)")
     owner.execute("INSERT INTO dialog_contexts VALUES (1, '2020-01-01'), (2, '2020-01-01')")
