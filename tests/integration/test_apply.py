@@ -73,9 +73,9 @@ def test_the_ledger_says_what_was_done_by_whom_and_how(finished: Database) -> No
         (last_fingerprint,) = connection.execute(
             "SELECT catalog_fingerprint FROM rollout.migration ORDER BY seq DESC LIMIT 1"
         ).fetchone() or ("",)
-        recorded = dict(
-            connection.execute("SELECT object, after FROM rollout.change WHERE action = 'created'").fetchall()
-        )
+        created = connection.execute(
+            "SELECT object, after FROM rollout.change WHERE action = 'created'"
+        ).fetchall()
         version = connection.info.server_version
     who = ("run-1", "gen_user", "test host", "public", version, "committed")
     assert rows == [
@@ -92,7 +92,7 @@ def test_the_ledger_says_what_was_done_by_whom_and_how(finished: Database) -> No
         for migration in (business, messages)
     ]
     ours = {name: entry for name, entry in seen.entries.items() if "whatsapp" not in name}
-    assert recorded == ours
+    assert dict(created) == ours
     assert last_fingerprint == seen.fingerprint == fingerprint(seen.entries)
 
 
