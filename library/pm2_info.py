@@ -163,7 +163,7 @@ reading:
 details:
   description: >-
     Why the daemon could not be asked, in reason; one of no_home, no_daemon, stale_socket, no_permission, timeout,
-    other_user, unexpected_answer, no_such_user and bad_baseline.
+    connection_lost, other_user, unexpected_answer, no_such_user and bad_baseline.
   type: dict
   returned: failure
 """

@@ -8,11 +8,13 @@ Skips where Node is missing.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -129,7 +131,12 @@ class Pm2Daemon:
         """Send the daemon a signal."""
         os.kill(self.pid, number)
         if number == signal.SIGKILL:
-            wait_until(lambda: not _exists(self.pid), "the daemon is gone")
+            wait_until(self._nobody_listens, "the daemon is gone")
+
+    def _nobody_listens(self) -> bool:
+        # Surer than the process's end: a dying process closes its sockets after it has left /proc.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            return client.connect_ex(str(self.home / "rpc.sock")) == errno.ECONNREFUSED
 
     def _remember(self) -> None:
         """Note the daemon and its processes, to be able to end them when the daemon no longer can."""
@@ -190,11 +197,6 @@ def daemons_of(home: Path) -> list[int]:
 
 def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-
-
-def _exists(pid: int) -> bool:
-    # A zombie has no command line: it was killed, and only waits to be collected.
-    return bool(_title(pid))
 
 
 def _title(pid: int) -> str:

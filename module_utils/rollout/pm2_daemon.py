@@ -49,7 +49,8 @@ OTHER_DAEMON_TIMEOUT_S = 1.0
 class DaemonUnavailable(RolloutError):
     """The daemon cannot be asked; says nothing about the services.
 
-    ``details["reason"]``: no_home, no_daemon, stale_socket, no_permission, timeout, other_user or unexpected_answer.
+    ``details["reason"]``: no_home, no_daemon, stale_socket, no_permission, timeout,
+    connection_lost or other_user.
     """
 
 
@@ -121,6 +122,8 @@ def read(home: str, *, user: str | None = None, timeout: float = 5.0) -> tuple[D
             processes = parse_processes(connection.ask(PROCESSES))
         except TimeoutError:
             raise _hangs(home, pid, timeout) from None
+        except (ConnectionAbortedError, BrokenPipeError):
+            raise _hung_up(home, pid) from None
     return Daemon(home, pid, uid, version), [_with_owner(process) for process in processes]
 
 
@@ -179,6 +182,8 @@ class _Connection:
         """Return the answer's JSON, unread: the caller takes from it what is safe.
 
         :raises TimeoutError: the deadline has passed
+        :raises ConnectionAbortedError: the daemon closed the connection
+        :raises BrokenPipeError: the same, noticed while asking
         """
         if method not in METHODS:
             raise ValueError(f"{method} is not among the methods that only read: {METHODS}")
@@ -213,7 +218,7 @@ class _Connection:
             except ConnectionResetError:
                 chunk = b""
             if not chunk:
-                raise _not_pm2("the end of the connection in the middle of an answer")
+                raise ConnectionAbortedError
             received += chunk
         return bytes(received)
 
@@ -292,6 +297,14 @@ def _hangs(home: str, pid: int, timeout: float) -> DaemonUnavailable:
         f"The PM2 daemon of {home} (pid {pid}, {state}) did not answer within {timeout:g} s",
         hint="Its services may well run. Look at pm2.log in its home, and at what the machine is busy with.",
         details={"reason": "timeout", "home": home, "pid": pid, "state": state},
+    )
+
+
+def _hung_up(home: str, pid: int) -> DaemonUnavailable:
+    return DaemonUnavailable(
+        f"The PM2 daemon of {home} (pid {pid}) closed the connection without an answer. {_pid_file(home)}",
+        hint="It ended or was killed in this moment, or it is no PM2. Look at pm2.log in its home.",
+        details={"reason": "connection_lost", "home": home, "pid": pid},
     )
 
 
