@@ -81,8 +81,14 @@ def test_what_a_migration_is_made_of_is_accepted(sql: str) -> None:
         ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", "opens and ends the transaction"),
         *[(sql, "opens and ends the transaction") for sql in ("SAVEPOINT a", "RELEASE a", "ROLLBACK TO a")],
         ("PREPARE TRANSACTION 'a'", "opens and ends the transaction"),
-        *[(sql, "sets search_path") for sql in ("SET search_path = x", "SET LOCAL ROLE x", "SET ROLE x", "RESET ALL")],
-        *[(sql, "sets search_path") for sql in ("RESET ROLE", "SET SESSION AUTHORIZATION x", "SET TIME ZONE 'UTC'")],
+        *[
+            (sql, "sets search_path")
+            for sql in ("SET search_path = x", "SET LOCAL ROLE x", "SET ROLE x", "RESET ALL")
+        ],
+        *[
+            (sql, "sets search_path")
+            for sql in ("RESET ROLE", "SET SESSION AUTHORIZATION x", "SET TIME ZONE 'UTC'")
+        ],
         ("SELECT set_config('role', 'x', false)", "sets search_path"),
         ("INSERT INTO t VALUES (pg_catalog.set_config('role', 'x', false))", "sets search_path"),
         ("LOCK TABLE S.t", "proves which locks"),
@@ -117,7 +123,7 @@ def test_what_a_migration_is_made_of_is_accepted(sql: str) -> None:
         *[
             (sql, "beyond the schema")
             for sql in (
-                "CREATE COLLATION S.c FROM \"C\"",
+                'CREATE COLLATION S.c FROM "C"',
                 "CREATE OPERATOR S.+ (leftarg = int, rightarg = int, function = int4pl)",
                 "CREATE CAST (a AS b) WITHOUT FUNCTION",
                 "CREATE SERVER s FOREIGN DATA WRAPPER f",
@@ -137,7 +143,7 @@ def test_what_a_migration_is_made_of_is_accepted(sql: str) -> None:
             )
         ],
     ],
-)  # fmt: skip
+)
 def test_what_has_no_place_in_a_migration_is_refused(sql: str, why: str) -> None:
     with pytest.raises(SourceError, match=r"0001_x/010\.sql\.j2:2: .* not allowed in a migration: .*" + why):
         cut(f"SELECT 1;\n{sql};")
