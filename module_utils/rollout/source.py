@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 #: A rendered file larger than this is data, not a migration.
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
-_FOLDER = re.compile(r"(?P<id>\d{4,})_(?P<name>[a-z0-9_]+)")
+_FOLDER = re.compile(r"(?P<id>[0-9]{4,})_(?P<name>[a-z0-9_]+)")
 _KEYS = {
     "id": str,
     "description": str,
@@ -53,19 +53,7 @@ def load_migrations(
         raise SourceError(f"{folder} is not a folder", hint="It holds one folder a migration: 0001_name/.")
     loaded: list[Migration] = []
     declared: set[str] = set()
-    names: dict[str, str] = {}
-    for path in sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
-    ):
-        match = _FOLDER.fullmatch(path.name)
-        if not match:
-            raise SourceError(
-                f"{path}: a migration's folder is named <number>_<name>, for example 0003_reviews",
-                hint="The number has four digits or more, the name small letters, digits and '_'.",
-            )
-        if match["id"] in names:
-            raise SourceError(f"{path.name} and {names[match['id']]} have the same number")
-        names[match["id"]] = path.name
+    for path, match in _folders(folder):
         header = _read_header(path, match["id"])
         declarations = _declarations(header, path)
         declared.update(declaration.name for declaration in declarations)
@@ -82,6 +70,32 @@ def load_migrations(
         )
     _check_depends(loaded)
     return loaded
+
+
+def _folders(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    """The migrations' folders in the order of their numbers; hidden ones, and those that begin with ``_``, are not."""
+    found: dict[int, tuple[Path, re.Match[str]]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "_")):
+            continue
+        if not path.is_dir():
+            if path.name.endswith((".sql", ".sql.j2", ".yml")):
+                raise SourceError(
+                    f"{path} would not be run",
+                    hint="A migration is a folder: <number>_<name>/ with migration.yml.",
+                )
+            continue
+        match = _FOLDER.fullmatch(path.name)
+        if not match:
+            raise SourceError(
+                f"{path}: a migration's folder is named <number>_<name>, for example 0003_reviews",
+                hint="The number has four digits or more, the name small letters, digits and '_'.",
+            )
+        number = int(match["id"])
+        if number in found:
+            raise SourceError(f"{path.name} and {found[number][0].name} have the same number")
+        found[number] = (path, match)
+    return [found[number] for number in sorted(found)]
 
 
 def _load(
