@@ -120,8 +120,9 @@ SELECT s.stxname, pg_get_statisticsobjdef(s.oid)
 """
 
 _RELATION_KIND = {"r": "table", "p": "table", "f": "foreign table", "v": "view", "m": "view", "S": "sequence"}
-#: Kinds that share one space of names in a schema: a view in a table's place is found by this.
-RELATION_KINDS = ("table", "foreign table", "view", "sequence", "index")
+#: Kinds that share one space of names in a schema (a table's row type has the table's name): a view or a type in a
+#: table's place is found by this.
+RELATION_KINDS = ("table", "foreign table", "view", "sequence", "index", "type")
 _FUNCTION_KIND = {"f": "function", "p": "procedure", "w": "window function", "a": "aggregate"}
 _VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
 _ENABLED = {"O": "enabled", "D": "disabled", "R": "replica only", "A": "always"}

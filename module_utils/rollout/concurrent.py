@@ -37,7 +37,11 @@ def finish(
     :raises DriftFound: afterwards the catalog is not what the rehearsal said
     """
     before = catalog.read(session, settings.schema)
-    session.run([f"SET statement_timeout = {_BUILD_TIMEOUT_MS}"])
+    # For the whole session: there is no transaction to bind it to.
+    path = Command(
+        "SELECT set_config('search_path', quote_ident(%s) || ', pg_temp', false)", (settings.schema,)
+    )
+    session.run([Command(f"SET statement_timeout = {_BUILD_TIMEOUT_MS}"), path])
     for statement in migration.statements:
         if not statement.transactional:
             _run_one(session, statement, late_changes, before, settings, done)
@@ -80,7 +84,7 @@ def _run_one(
             _drop_invalid(session, change.object, settings)
     text = in_schema(statement.text, settings.schema)
     began = time.perf_counter()
-    session.run([catalog_path(settings.schema), Command(text, place=statement.place)])
+    session.run_alone(Command(text, place=statement.place))
     done.statements.append(
         {"place": statement.place, "sql": text, "ms": round((time.perf_counter() - began) * 1000, 2)}
     )
@@ -88,9 +92,6 @@ def _run_one(
 
 def _drop_invalid(session: Session, name: str, settings: Settings) -> None:
     index = name.removeprefix("index ")
-    session.run([f'DROP INDEX CONCURRENTLY "{settings.schema}"."{index}"'])
-
-
-def catalog_path(schema: str) -> Command:
-    """The search path for the whole session: there is no transaction to bind it to."""
-    return Command("SELECT set_config('search_path', quote_ident(%s) || ', pg_temp', false)", (schema,))
+    session.run_alone(
+        Command(f'DROP INDEX CONCURRENTLY "{settings.schema}"."{index}"', place=f"repair of {name}")
+    )

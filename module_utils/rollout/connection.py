@@ -161,15 +161,32 @@ class Session:
                     cursors[-1].execute(command.sql.encode(), command.parameters)
         except psycopg.Error as error:
             if self.lost:
-                raise ConnectionFailed(
-                    f"the connection to {self.options.target} was lost: {str(error).strip()}",
-                    details={"sqlstate": error.sqlstate},
-                ) from None
+                raise self._connection_lost(error) from None
             failed = next(
                 (at for at, cursor in enumerate(cursors) if cursor.pgresult is None), len(cursors) - 1
             )
             raise _statement_failed(error, sent[failed]) from None
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+    def run_alone(self, command: Command) -> None:
+        """Send one command outside any pipeline: PostgreSQL refuses CREATE INDEX CONCURRENTLY inside one.
+
+        :raises StatementFailed: the command failed
+        :raises ConnectionFailed: the connection broke
+        """
+        self.round_trips += 1
+        try:
+            self._connection.execute(command.sql.encode(), command.parameters)
+        except psycopg.Error as error:
+            if self.lost:
+                raise self._connection_lost(error) from None
+            raise _statement_failed(error, command) from None
+
+    def _connection_lost(self, error: psycopg.Error) -> ConnectionFailed:
+        return ConnectionFailed(
+            f"the connection to {self.options.target} was lost: {str(error).strip()}",
+            details={"sqlstate": error.sqlstate},
+        )
 
     def rollback(self) -> None:
         """End an open transaction without keeping anything; does nothing when there is none or the session is gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +42,16 @@ class Difference:
         }
 
 
-def compare(expected: Mapping[str, Entry], actual: Catalog, grows: tuple[str, ...] = ()) -> list[Difference]:
+def compare(
+    expected: Mapping[str, Entry], made: Collection[str], actual: Catalog, grows: tuple[str, ...] = ()
+) -> list[Difference]:
     """Compare what is managed with what is there.
 
     Objects that nobody manages do not count, but what was added *to* a managed object does: a column, constraint,
-    index, trigger or policy on a managed table, an overload of a managed function.
+    index, trigger or policy on a managed table, an overload of a managed function, a comment.
 
     :param expected: the managed entries
+    :param made: those of them that migrations created; of the others, which they only altered, additions do not count
     :param actual: the whole schema as it is
     :param grows: partitioned tables to which others may add partitions
     """
@@ -63,17 +66,23 @@ def compare(expected: Mapping[str, Entry], actual: Catalog, grows: tuple[str, ..
         occupant = occupied_by(name, actual)
         kind = "occupied" if occupant else "missing"
         found.append(Difference(name, kind, entry, {"is": occupant} if occupant else None))
-    return found + extras(expected, actual, grows)
+    return found + extras(expected, made, actual, grows)
 
 
-def extras(expected: Mapping[str, Entry], actual: Catalog, grows: tuple[str, ...] = ()) -> list[Difference]:
-    """What stands on managed tables, or beside managed functions, without being managed itself."""
-    tables = {name.removeprefix("table ") for name in expected if name.startswith("table ")}
-    functions = {name.partition("(")[0] for name in expected if name.startswith("function ")}
+def extras(
+    expected: Mapping[str, Entry], made: Collection[str], actual: Catalog, grows: tuple[str, ...] = ()
+) -> list[Difference]:
+    """What stands on tables that migrations made, or beside their functions, without being managed itself."""
+    tables = {name.removeprefix("table ") for name in made if name.startswith("table ")}
+    functions = {name.partition("(")[0] for name in made if name.startswith("function ")}
     grown = {table for table in actual.partitions_of(grows) if f"table {table}" not in expected}
     found = []
     for name, entry in sorted(actual.entries.items()):
-        if name in expected or name.startswith(("comment on ", "table ")):
+        if name in expected or name.startswith("table "):
+            continue
+        if name.startswith("comment on "):
+            if name.removeprefix("comment on ") in made:
+                found.append(Difference(name, "extra", None, entry))
             continue
         table = table_of(name, entry)
         if entry.get("parent") and f"index {entry['parent']}" not in expected and name.startswith("index "):

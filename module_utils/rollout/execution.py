@@ -112,7 +112,7 @@ def execute(
     :raises StatementFailed: a statement failed, or no lock could be had; rolled back
     """
     done = Executed(fingerprint_before=fingerprint(seen.catalog.entries))
-    _check_late_budget(migration, rehearsed, settings)
+    _check_late_budget(migration, rehearsed, seen)
     for attempt in range(1, settings.attempts + 1):
         done.attempts = attempt
         try:
@@ -128,7 +128,7 @@ def execute(
     after = script.catalog("after")
     try:
         done.locks = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
-        _check_budget(migration, done.locks, settings)
+        _check_budget(migration, done.locks, seen)
         _check_same_transaction(script)
         _check_catalog(migration, rehearsed, seen.catalog, after)
     except RolloutError:
@@ -184,8 +184,8 @@ def _run_statements(
     return script
 
 
-def _check_budget(migration: Migration, held: Mapping[str, str], settings: Settings) -> None:
-    budget = locks.budget_for(settings.protected, migration.locks)
+def _check_budget(migration: Migration, held: Mapping[str, str], seen: Observation) -> None:
+    budget = locks.budget_for(seen.protected, migration.locks)
     over = locks.over_budget([TableLock(table, mode) for table, mode in held.items()], budget)
     if over:
         told = "; ".join(f"{lock.mode} on {lock.table} (allowed: {budget[lock.table]})" for lock in over)
@@ -196,7 +196,7 @@ def _check_budget(migration: Migration, held: Mapping[str, str], settings: Setti
         )
 
 
-def _check_late_budget(migration: Migration, rehearsed: Rehearsed, settings: Settings) -> None:
+def _check_late_budget(migration: Migration, rehearsed: Rehearsed, seen: Observation) -> None:
     """Statements outside a transaction keep no locks to be read; theirs are known: SHARE UPDATE EXCLUSIVE.
 
     https://www.postgresql.org/docs/current/explicit-locking.html: CREATE INDEX CONCURRENTLY and its like.
@@ -207,7 +207,7 @@ def _check_late_budget(migration: Migration, rehearsed: Rehearsed, settings: Set
         for table in [catalog.table_of(change.object, change.after or change.before)]
         if table
     }
-    _check_budget(migration, held, settings)
+    _check_budget(migration, held, seen)
 
 
 def _check_same_transaction(script: Script) -> None:
@@ -291,7 +291,7 @@ def _blocked(
     session: Session, error: StatementFailed, migration: Migration, seen: Observation, settings: Settings
 ) -> StatementFailed:
     """The same error, with who stood in the way."""
-    tables = {*migration.existing_tables, *settings.protected, *migration.grows}
+    tables = {*migration.existing_tables, *seen.protected, *migration.grows}
     tables |= {name.removeprefix("table ") for name in seen.ledger.expected if name.startswith("table ")}
     rows = session.run([Command(_BLOCKERS, (settings.schema, sorted(tables)))])[0]
     told = [

@@ -62,6 +62,6 @@ def inspect(session: Session, schema: str, ledger_schema: str, tables: tuple[str
         fingerprint=fingerprint(chosen),
         counts=dict(sorted(counts.items())),
         recorded=[f"{row.id}_{row.name}" for row in seen.ledger.rows.values()],
-        differences=diff.compare(seen.ledger.expected, seen.catalog, seen.ledger.grows),
+        differences=diff.compare(seen.ledger.expected, seen.ledger.made, seen.catalog, seen.ledger.grows),
         locks=dict(seen.locks),
     )

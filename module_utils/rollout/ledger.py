@@ -104,12 +104,14 @@ class Ledger:
     :ivar rows: migrations in force, by id
     :ivar expected: managed entry -> attributes as last recorded
     :ivar owners: managed entry -> id of the migration that recorded it last
+    :ivar made: managed entries that a migration created; the others stood before and were altered
     """
 
     exists: bool
     rows: Mapping[str, Row]
     expected: Mapping[str, Entry]
     owners: Mapping[str, str]
+    made: frozenset[str] = frozenset()
 
     @property
     def grows(self) -> tuple[str, ...]:
@@ -161,7 +163,8 @@ def read_commands(ledger: str, schema: str) -> list[Command]:
             (schema,),
         ),
         Command(
-            f"SELECT DISTINCT ON (c.object) c.object, m.id, c.after FROM {name}.change c"
+            "SELECT DISTINCT ON (c.object) c.object, m.id, c.after,"
+            f" bool_or(c.before IS NULL) OVER (PARTITION BY c.object) FROM {name}.change c"
             f" JOIN {name}.migration m USING (seq)"
             " WHERE m.target_schema = %s AND m.rolled_back_at IS NULL ORDER BY c.object, c.seq DESC",
             (schema,),
@@ -172,12 +175,13 @@ def read_commands(ledger: str, schema: str) -> list[Command]:
 def from_rows(answers: list[list[tuple[Any, ...]]]) -> Ledger:
     """Build the ledger from the answers to :func:`read_commands`."""
     rows = {row[1]: Row(*row) for row in answers[0]}
-    current = [(name, owner, after) for name, owner, after in answers[1] if after is not None]
+    current = [row for row in answers[1] if row[2] is not None]
     return Ledger(
         exists=True,
         rows=rows,
-        expected={name: after for name, _, after in current},
-        owners={name: owner for name, owner, _ in current},
+        expected={name: after for name, _, after, _ in current},
+        owners={name: owner for name, owner, _, _ in current},
+        made=frozenset(name for name, _, _, made in current if made),
     )
 
 

@@ -1,7 +1,8 @@
 """Table locks: their order of strength, and whether a transaction stayed within its budget.
 
 The proof is ``pg_locks`` read inside the migration's own transaction, before COMMIT: PostgreSQL keeps every relation
-lock until the transaction ends, so nothing that was taken can be missing there.
+lock until the transaction ends. The one exception: a PL/pgSQL block that catches an exception gives back what it had
+locked before it failed.
 """
 
 from __future__ import annotations
@@ -69,5 +70,12 @@ def over_budget(held: Iterable[TableLock], budget: Mapping[str, str]) -> list[Ta
 
 
 def budget_for(protected: Iterable[str], allowed: Mapping[str, str]) -> dict[str, str]:
-    """The budget of one migration: ACCESS SHARE for every protected table, or what the migration itself declares."""
-    return {table: allowed.get(table, DEFAULT_BUDGET) for table in protected}
+    """The budget of one migration: ACCESS SHARE for every protected table, or what the migration itself declares.
+
+    :param protected: tables as ``pg_locks`` names them: with their schema, unless it is the target schema
+    :param allowed: declared modes, by table name with or without its schema
+    """
+    return {
+        table: allowed.get(table, allowed.get(table.rpartition(".")[2], DEFAULT_BUDGET))
+        for table in protected
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible.module_utils.rollout import catalog, concurrent, diff, locks, plan, rehearsal, removal, repair
@@ -129,7 +129,7 @@ def present(
             outcome.executed = asdict(done)
             outcome.locks = done.locks
             outcome.fingerprint = done.fingerprint_after
-            outcome.summary = _done_text(verdict, done, settings)
+            outcome.summary = _done_text(verdict, done, found.seen)
         _account(session, outcome)
     return outcome
 
@@ -146,7 +146,7 @@ def absent(
     with open_session() as session:
         if not check:
             acquire_lock(session, settings.ledger)
-        seen = observe(session, settings.schema, settings.ledger)
+        seen = observe(session, settings.schema, settings.ledger, settings.protected)
         outcome = Outcome(fingerprint=fingerprint(seen.catalog.entries), server_version=seen.server_version)
         planned = removal.plan_removal(session, seen, migration, settings)
         if planned is None:
@@ -190,7 +190,7 @@ def _assess(
     check: bool,
     given: Mapping[str, Rehearsed] | None,
 ) -> _Assessment:
-    seen = observe(session, settings.schema, settings.ledger)
+    seen = observe(session, settings.schema, settings.ledger, settings.protected)
     plan.check_history(migrations, seen.ledger)
     pending = [
         m
@@ -207,7 +207,31 @@ def _assess(
         _require_rights(seen, settings)
         run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role)
         known, held = run.by_migration, locks.strongest(run.locks)
-    return _Assessment(seen, plan.decide(migrations, seen.ledger, seen.catalog, known), known, held)
+    verdicts = plan.decide(migrations, seen.ledger, seen.catalog, known)
+    begun = [v.migration for v in verdicts if v.state == plan.DRIFTED and v.migration in pending]
+    if begun and known is not None:
+        # Cut in the middle, perhaps between two statements that shape the same object: look statement by statement.
+        known = _with_shapes_between(session, migrations, begun, seen, settings, known)
+        verdicts = plan.decide(migrations, seen.ledger, seen.catalog, known)
+    return _Assessment(seen, verdicts, known, held)
+
+
+def _with_shapes_between(
+    session: Session,
+    migrations: Sequence[Migration],
+    begun: Sequence[Migration],
+    seen: Observation,
+    settings: Settings,
+    known: Mapping[str, Rehearsed],
+) -> dict[str, Rehearsed]:
+    chosen = frozenset(migration.id for migration in begun)
+    run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role, chosen)
+    return {
+        number: replace(body, between=plan.shapes_between(run.by_statement[number]))
+        if number in chosen
+        else body
+        for number, body in known.items()
+    }
 
 
 def _require_rights(seen: Observation, settings: Settings) -> None:
@@ -235,10 +259,9 @@ def _bring_in(
         if verdict.state == plan.EQUAL:
             chosen = []
         elif verdict.state == plan.PARTIAL:
-            by_statement = rehearsal.rehearse_statements(
-                session, migrations, seen, settings.schema, settings.owner_role, migration.id
-            )
-            missing = plan.statements_to_run(migration, by_statement, seen.catalog)
+            each = frozenset([migration.id])
+            run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role, each)
+            missing = plan.statements_to_run(migration, run.by_statement[migration.id], seen.catalog)
             chosen = [(at, statement) for at, statement in missing if statement.transactional]
         try:
             done = execute(
@@ -314,7 +337,7 @@ def _mend(
             session.rollback()
             raise
     for command in mending.concurrent:
-        session.run([command])
+        session.run_alone(command)
     after = catalog.read(session, settings.schema)
     left = [d for d in verdict.differences if d.expected != after.entries.get(d.object)]
     if left:
@@ -441,8 +464,8 @@ def _pending_text(pending: Sequence[Verdict], found: _Assessment, settings: Sett
     return "; ".join(told)
 
 
-def _done_text(verdict: Verdict, done: Executed, settings: Settings) -> str:
-    protected = {table: done.locks.get(table, "none") for table in settings.protected}
+def _done_text(verdict: Verdict, done: Executed, seen: Observation) -> str:
+    protected = {table: done.locks.get(table, "none") for table in seen.protected}
     locked = ", ".join(f"{table}: {mode}" for table, mode in sorted(protected.items()))
     return (
         f"{verdict.migration.label} {done.state}: {len(done.statements)} statements"

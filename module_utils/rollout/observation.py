@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible.module_utils.rollout import catalog, ledger, transaction
@@ -46,6 +46,7 @@ class Observation:
     :ivar client_address: where the server sees us coming from
     :ivar locks: strongest lock that this look took on each relation of users
     :ivar default_privileges: whether ALTER DEFAULT PRIVILEGES was used in the target schema
+    :ivar protected: protected tables, with their schema unless it is the target schema
     """
 
     database: str
@@ -57,9 +58,18 @@ class Observation:
     needs_quotes: bool
     client_address: str
     default_privileges: bool
+    protected: tuple[str, ...]
     catalog: Catalog
     ledger: Ledger
     locks: Mapping[str, str]
+
+
+_PROTECTED = """
+SELECT w.given, CASE WHEN n.nspname = %s THEN c.relname ELSE n.nspname || '.' || c.relname END
+  FROM unnest(%s::text[]) AS w(given)
+  LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname !~ '^(pg_|information_schema$)')
+         ON c.relkind IN ('r', 'p') AND w.given IN (c.relname, n.nspname || '.' || c.relname)
+"""
 
 
 def acquire_lock(session: Session, ledger_schema: str) -> None:
@@ -89,9 +99,10 @@ def acquire_lock(session: Session, ledger_schema: str) -> None:
     )
 
 
-def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
+def observe(session: Session, schema: str, ledger_schema: str, protected: Sequence[str] = ()) -> Observation:
     """Read everything that decisions rest on: one round trip, one more where there is a ledger.
 
+    :param protected: tables that must not be locked; a name without a schema means the table in whatever schema
     :raises RolloutError: the server is too old, a standby, or the schema does not exist
     """
     if session.server_version < OLDEST_SERVER:
@@ -102,6 +113,7 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
     script.add(Command("BEGIN READ ONLY"), catalog.search_path(schema))
     script.add(Command(_IDENTITY, (schema,)), name="identity")
     script.add(ledger.exists_command(ledger_schema), name="ledger")
+    script.add(Command(_PROTECTED, (schema, list(protected))), name="protected")
     script.add_catalog(schema, "catalog")
     script.add(transaction.held_locks(schema), name="held")
     script.add(Command("COMMIT"))
@@ -119,6 +131,12 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
             f"there is no schema {schema} in database {database}, or {role} may not use it",
             hint="Create it, or correct schema_name.",
         )
+    unknown = sorted(given for given, found in script.rows("protected") if found is None)
+    if unknown:
+        raise RolloutError(
+            f"there is no table {', '.join(unknown)} in database {database}, so it cannot be protected",
+            hint="Correct schema_protected_tables: a name that matches nothing protects nothing.",
+        )
     held = transaction.locks_from_rows(script.rows("held"))
     recorded = ledger.EMPTY
     if ledger.check_format(existing, ledger_schema):
@@ -134,6 +152,7 @@ def observe(session: Session, schema: str, ledger_schema: str) -> Observation:
         needs_quotes=quotes,
         client_address=address or "local socket",
         default_privileges=privileges,
+        protected=tuple(sorted(found for _, found in script.rows("protected"))),
         catalog=script.catalog("catalog"),
         ledger=recorded,
         locks=strongest(held),

@@ -69,11 +69,14 @@ class Rehearsed:
     :ivar changes: by its transactional statements
     :ivar late_changes: by the statements that run outside a transaction, after them
     :ivar seconds: server time of its statements
+    :ivar between: shapes that an object has between two statements of the migration, by object; only filled for a
+        migration that was begun by hand
     """
 
     changes: tuple[Change, ...]
     late_changes: tuple[Change, ...] = ()
     seconds: float = 0.0
+    between: Mapping[str, Sequence[Entry | None]] = field(default_factory=dict)
 
     @property
     def all_changes(self) -> tuple[Change, ...]:
@@ -168,8 +171,9 @@ def _versions(pending: Sequence[Migration], rehearsed: Mapping[str, Rehearsed]) 
     for migration in pending:
         for change in rehearsed[migration.id].all_changes if migration.id in rehearsed else ():
             versions = found.setdefault(change.object, _Versions([change.before], [""]))
-            versions.shapes.append(change.after)
-            versions.made_by.append(migration.id)
+            shapes = [*rehearsed[migration.id].between.get(change.object, ()), change.after]
+            versions.shapes += shapes
+            versions.made_by += [migration.id] * len(shapes)
     return found
 
 
@@ -186,7 +190,7 @@ def _drift(
         {name for m in pending for s in m.statements for name in s.creates} if rehearsed is None else set()
     )
     found: dict[str, list[Difference]] = {}
-    for difference in diff.compare(ledger.expected, actual, grows):
+    for difference in diff.compare(ledger.expected, ledger.made, actual, grows):
         ahead = versions.get(difference.object)
         if ahead and difference.observed in ahead.shapes:
             continue  # a pending migration was begun by hand; judged with that migration
@@ -236,7 +240,7 @@ def _by_shape(
 ) -> Verdict:
     if migration.id in ledger.rows:
         return Verdict(migration, UNFINISHED)
-    standing, missing, wrong = [], [], []
+    standing, missing, wrong, begun = [], [], [], False
     occupied = {change.object for change in rehearsed.all_changes if diff.occupied_by(change.object, actual)}
     for change in rehearsed.all_changes:
         if f"table {table_of(change.object, change.after)}" in occupied - {change.object}:
@@ -244,23 +248,33 @@ def _by_shape(
         reached = _reached(actual.entries.get(change.object), versions[change.object], migration.id)
         if reached is None or change.object in occupied:
             wrong.append(_difference(change, actual))
-        elif reached:
+        elif reached == "after":
             standing.append(change.object)
         else:
             missing.append(change.object)
+            begun = begun or reached == "between"
     wrong += _half_made_extras(ledger, actual, rehearsed, versions, grows, standing)
     if wrong:
         return Verdict(migration, DRIFTED, tuple(wrong), tuple(standing), tuple(missing))
-    state = ABSENT if not standing else PARTIAL if missing else EQUAL
+    if not standing and not begun:
+        state = ABSENT  # also when it changes rows only, which the catalog cannot show
+    else:
+        state = PARTIAL if missing else EQUAL
     return Verdict(migration, state, (), tuple(standing), tuple(missing))
 
 
-def _reached(live: Entry | None, versions: _Versions, migration_id: str) -> bool | None:
-    """Whether an object is as a migration (or a later one) leaves it; None when it is in no foreseen shape."""
-    at = versions.made_by.index(migration_id)
-    if live in versions.shapes[at:]:
-        return True
-    return False if live in versions.shapes[:at] else None
+def _reached(live: Entry | None, versions: _Versions, migration_id: str) -> str | None:
+    """How far a migration has come with an object: ``before``, ``between`` two of its statements, or ``after``.
+
+    :returns: None when the object is in no foreseen shape
+    """
+    first = versions.made_by.index(migration_id)
+    last = len(versions.made_by) - 1 - versions.made_by[::-1].index(migration_id)
+    if live in versions.shapes[last:]:
+        return "after"
+    if live in versions.shapes[:first]:
+        return "before"
+    return "between" if live in versions.shapes[first:last] else None
 
 
 def _difference(change: Change, actual: Catalog) -> Difference:
@@ -287,7 +301,20 @@ def _half_made_extras(
         if change.after is not None and (change.object in standing or change.object.startswith("function "))
     }
     foreseen = set(ledger.expected) | set(versions)
-    return [found for found in diff.extras(mine, actual, grows) if found.object not in foreseen]
+    made = [name for name in mine if versions[name].shapes[0] is None and name not in ledger.expected]
+    return [found for found in diff.extras(mine, made, actual, grows) if found.object not in foreseen]
+
+
+def shapes_between(by_statement: Sequence[Sequence[Change]]) -> dict[str, list[Entry | None]]:
+    """The shapes that objects have between two statements of a migration.
+
+    :param by_statement: what each statement does to the catalog
+    """
+    found: dict[str, list[Entry | None]] = {}
+    for changed in by_statement:
+        for change in changed:
+            found.setdefault(change.object, []).append(change.after)
+    return {name: shapes[:-1] for name, shapes in found.items() if len(shapes) > 1}
 
 
 def statements_to_run(
@@ -305,7 +332,8 @@ def statements_to_run(
     seen: dict[str, int] = dict.fromkeys(shapes, 0)
     chosen = []
     for at, (statement, changed) in enumerate(zip(migration.statements, by_statement, strict=True)):
-        done, todo = [], []
+        done: list[str] = []
+        todo: list[str] = []
         for change in changed:
             seen[change.object] += 1
             later = shapes[change.object][seen[change.object] :]

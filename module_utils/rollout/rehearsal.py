@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
-from ansible.module_utils.rollout import catalog, diff, transaction
-from ansible.module_utils.rollout.catalog import Catalog
+from ansible.module_utils.rollout import catalog, diff, locks, transaction
+from ansible.module_utils.rollout.catalog import Catalog, Entry
 from ansible.module_utils.rollout.connection import Command, Session
 from ansible.module_utils.rollout.diff import Change
 from ansible.module_utils.rollout.errors import RolloutError, SourceError, StatementFailed
@@ -34,7 +34,7 @@ class Rehearsal:
     """The outcome for a whole chain of migrations.
 
     :ivar by_migration: what each does, by id
-    :ivar by_statement: what each statement does, by id; only from :func:`rehearse_statements`
+    :ivar by_statement: what each statement does, by id; of those asked for
     :ivar locks: on relations that exist outside the scratch schema; ACCESS SHARE at most
     """
 
@@ -44,7 +44,12 @@ class Rehearsal:
 
 
 def rehearse(
-    session: Session, migrations: Sequence[Migration], seen: Observation, schema: str, owner_role: str
+    session: Session,
+    migrations: Sequence[Migration],
+    seen: Observation,
+    schema: str,
+    owner_role: str,
+    each_statement: frozenset[str] = frozenset(),
 ) -> Rehearsal:
     """Rehearse all migrations from the first to the last, in one round trip.
 
@@ -54,33 +59,10 @@ def rehearse(
     :param seen: what was observed in this session
     :param schema: target schema
     :param owner_role: role that will own the objects; empty for the login role
+    :param each_statement: ids of migrations that are looked at after every statement, for ``by_statement``
     :raises StatementFailed: a statement fails, with template and line
-    :raises SourceError: a migration does not create what its migration.yml promises
+    :raises SourceError: a migration does not create what its migration.yml promises, or reaches past the scratch schema
     """
-    return _run(session, migrations, seen, schema, owner_role, each_statement=frozenset())
-
-
-def rehearse_statements(
-    session: Session,
-    migrations: Sequence[Migration],
-    seen: Observation,
-    schema: str,
-    owner_role: str,
-    migration_id: str,
-) -> list[list[Change]]:
-    """What each single statement of one migration does to the catalog; for a migration that stands in part."""
-    rehearsal = _run(session, migrations, seen, schema, owner_role, each_statement=frozenset([migration_id]))
-    return rehearsal.by_statement[migration_id]
-
-
-def _run(
-    session: Session,
-    migrations: Sequence[Migration],
-    seen: Observation,
-    schema: str,
-    owner_role: str,
-    each_statement: frozenset[str],
-) -> Rehearsal:
     if not seen.may_create_schema:
         raise RolloutError(
             f"{seen.role} may not create a schema in database {seen.database}, so nothing can be rehearsed",
@@ -96,21 +78,24 @@ def _run(
     script.add(Command("BEGIN"), *transaction.as_role(owner_role))
     script.add(transaction.known_relations(), name="known")
     script.add(Command(f'CREATE SCHEMA "{scratch}"'), *_default_privileges(privileges, scratch))
-    script.add(catalog.search_path(scratch), *(_stub(table, schema, scratch) for table in _stubs(migrations)))
+    script.add(catalog.search_path(scratch))
+    for table in _stubs(migrations):
+        script.add(*_stub(table, seen.catalog, schema, scratch))
     script.add_catalog(scratch, "stubs")
     for migration in migrations:
-        _add_migration(script, migration, scratch, each=migration.id in each_statement)
-    script.add(transaction.held_locks(schema), name="held")
+        _add_migration(script, migration, schema, scratch, each=migration.id in each_statement)
     script.add(Command("ROLLBACK"))
     try:
         script.run(session)
     except StatementFailed as error:
         session.rollback()
         raise _explained(error, migrations) from None
-    return _digest(script, migrations, lambda name: script.catalog(name).renamed(scratch, schema))
+    return _digest(
+        script, migrations, seen.catalog, lambda name: script.catalog(name).renamed(scratch, schema)
+    )
 
 
-def _add_migration(script: Script, migration: Migration, scratch: str, each: bool) -> None:
+def _add_migration(script: Script, migration: Migration, schema: str, scratch: str, each: bool) -> None:
     script.add_clock((migration.id, "begin"))
     transactional = sum(statement.transactional for statement in migration.statements)
     for at, statement in enumerate(migration.statements):
@@ -121,30 +106,69 @@ def _add_migration(script: Script, migration: Migration, scratch: str, each: boo
         if each:
             script.add_catalog(scratch, (migration.id, at))
     script.add_clock((migration.id, "end"))
+    script.add(transaction.held_locks(schema), name=(migration.id, "held"))
     script.add_catalog(scratch, (migration.id, "whole"))
 
 
 def _digest(
-    script: Script, migrations: Sequence[Migration], reading: Callable[[Hashable], Catalog]
+    script: Script, migrations: Sequence[Migration], live: Catalog, reading: Callable[[Hashable], Catalog]
 ) -> Rehearsal:
-    before = reading("stubs")
+    stubs = before = reading("stubs")
     by_migration: dict[str, Rehearsed] = {}
     by_statement: dict[str, list[list[Change]]] = {}
+    held: list[TableLock] = []
     for migration in migrations:
         whole = reading((migration.id, "whole"))
         middle = (migration.id, "transactional")
         transactional = reading(middle) if script.has(middle) else whole
         by_migration[migration.id] = Rehearsed(
-            changes=tuple(diff.changes(before, transactional)),
-            late_changes=tuple(diff.changes(transactional, whole)),
+            changes=tuple(_onto(live, stubs, diff.changes(before, transactional))),
+            late_changes=tuple(_onto(live, stubs, diff.changes(transactional, whole))),
             seconds=script.elapsed((migration.id, "begin"), (migration.id, "end")),
         )
         _check_promise(migration, by_migration[migration.id])
+        held = transaction.locks_from_rows(script.rows((migration.id, "held")), script.rows("known"))
+        _check_reach(migration, held)
         if script.has((migration.id, 0)):
-            by_statement[migration.id] = _statement_changes(migration, before, reading)
+            steps = _statement_changes(migration, before, reading)
+            by_statement[migration.id] = [_onto(live, stubs, step) for step in steps]
         before = whole
-    locks = transaction.locks_from_rows(script.rows("held"), script.rows("known"))
-    return Rehearsal(by_migration, tuple(locks), by_statement)
+    return Rehearsal(by_migration, tuple(held), by_statement)
+
+
+def _onto(live: Catalog, stubs: Catalog, found: Sequence[Change]) -> list[Change]:
+    """Changes of a stub, as changes of the table that it stands for.
+
+    The stub has another owner, no grants and no row security; only what the migration changes about it counts.
+    """
+    return [
+        Change(change.object, _put(change.before, change, live), _put(change.after, change, live))
+        if change.object in stubs.entries and change.object in live.entries
+        else change
+        for change in found
+    ]
+
+
+def _put(shape: Entry | None, change: Change, live: Catalog) -> Entry | None:
+    if shape is None:
+        return None
+    before, after = change.before or {}, change.after or {}
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    entry = {name: value for name, value in live.entries[change.object].items() if name not in changed}
+    return {**entry, **{name: shape[name] for name in changed if name in shape}}
+
+
+def _check_reach(migration: Migration, held: Sequence[TableLock]) -> None:
+    """A rehearsal that locks what exists would be an attempt on the live application, not a rehearsal."""
+    over = locks.over_budget(held, locks.budget_for((lock.table for lock in held), {}))
+    if over:
+        told = ", ".join(f"{lock.mode} on {lock.table}" for lock in over)
+        raise SourceError(
+            f"{migration.label} reaches past its schema while it is rehearsed: {told}; rolled back",
+            hint="Write {{ schema }}. before every name, also inside DO blocks and functions that the migration calls,"
+            " and list tables that somebody else made under existing_tables.",
+            details={"locks": [{"table": lock.table, "mode": lock.mode} for lock in over]},
+        )
 
 
 def _statement_changes(
@@ -176,9 +200,27 @@ def _stubs(migrations: Sequence[Migration]) -> list[str]:
     return sorted(wanted - made)
 
 
-def _stub(table: str, schema: str, scratch: str) -> Command:
-    text = f'CREATE TABLE "{scratch}"."{table}" (LIKE "{schema}"."{table}" INCLUDING ALL)'
-    return Command(text, place=f"existing_tables: {table}")
+def _stub(table: str, live: Catalog, schema: str, scratch: str) -> list[Command]:
+    """An empty copy of a table, its constraints and indexes under their real names: a migration may drop one."""
+    place = f"existing_tables: {table}"
+    like = f'LIKE "{schema}"."{table}" INCLUDING ALL EXCLUDING INDEXES'
+    commands = [Command(f'CREATE TABLE "{scratch}"."{table}" ({like})', place=place)]
+    constraints = {
+        name.partition(".")[2]: entry["definition"]
+        for name, entry in live.entries.items()
+        if name.startswith(f"constraint {table}.")
+        and entry["definition"].startswith(("PRIMARY KEY", "UNIQUE", "EXCLUDE"))
+    }
+    for name, definition in constraints.items():
+        text = f'ALTER TABLE "{scratch}"."{table}" ADD CONSTRAINT "{name}" {definition}'
+        commands.append(Command(text, place=place))
+    for name, entry in live.entries.items():
+        if name.startswith("index ") and entry["table"] == table and name[6:] not in constraints:
+            # The definition names the table once, after the first ON, with its schema.
+            head, _, tail = entry["definition"].partition(" ON ")
+            columns = tail[tail.index(" USING ") :]
+            commands.append(Command(f'{head} ON "{scratch}"."{table}"{columns}', place=place))
+    return commands
 
 
 def _default_privileges(rows: Sequence[tuple[str, str, str, bool, bool]], scratch: str) -> list[Command]:

@@ -129,7 +129,7 @@ def remove(
                 f"rows arrived in {', '.join(filled)} while {migration.label} was being taken back"
             )
         held = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
-        _check_budget(migration, held, settings)
+        _check_budget(migration, held, seen)
         _check_others(migration, seen.catalog, script.catalog("after"), removal)
         session.run(
             [ledger.roll_back_command(settings.ledger, removal.row.seq, settings.run_id), Command("COMMIT")]
@@ -140,10 +140,10 @@ def remove(
     return held
 
 
-def _check_budget(migration: Migration, held: dict[str, str], settings: Settings) -> None:
+def _check_budget(migration: Migration, held: dict[str, str], seen: Observation) -> None:
     over = locks.over_budget(
         [TableLock(table, mode) for table, mode in held.items()],
-        locks.budget_for(settings.protected, migration.locks),
+        locks.budget_for(seen.protected, migration.locks),
     )
     if over:
         told = ", ".join(f"{lock.mode} on {lock.table}" for lock in over)

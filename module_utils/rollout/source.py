@@ -36,6 +36,7 @@ _KEYS = {
     "drops": list,
     "variables": dict,
 }
+_VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
 
@@ -181,19 +182,33 @@ def _read_header(path: Path, number: str) -> dict[str, Any]:
         if not isinstance(value, _KEYS[key]):
             raise SourceError(f"{where}: {key} must be a {_KEYS[key].__name__}, not {value!r}")
     if header.get("id") != number:
-        raise SourceError(f"{where}: id is {header.get('id')!r}, but the folder says {number!r}")
-    if not str(header.get("description", "")).strip():
+        raise SourceError(
+            f"{where}: id is {header.get('id')!r}, but the folder says {number!r}", hint="The number stands in quotes."
+        )
+    if not header.get("description", "").strip():
         raise SourceError(f"{where}: description is missing", hint="One sentence: what the migration is for.")
+    for key in ("depends", "existing_tables", "grows", "drops"):
+        _check_names(header.get(key, []), f"{where}: {key}")
     for table, mode in header.get("locks", {}).items():
+        _check_names([table], f"{where}: locks")
         if mode not in locks.MODES:
             raise SourceError(
                 f"{where}: locks: {table}: {mode!r} is not a lock mode",
                 hint=f"One of: {', '.join(locks.MODES)}.",
             )
-    for kind in header.get("creates", {}):
+    for kind, names in header.get("creates", {}).items():
         if kind not in ("tables", "functions"):
             raise SourceError(f"{where}: creates: {kind!r} is unknown", hint="Known are: tables, functions.")
+        _check_names(names, f"{where}: creates: {kind}")
     return header
+
+
+def _check_names(names: object, where: str) -> None:
+    if not isinstance(names, list):
+        raise SourceError(f"{where} must be a list, not {names!r}")
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise SourceError(f"{where}: {name!r} is not a name", hint="A number stands in quotes.")
 
 
 def _declarations(header: Mapping[str, Any], path: Path) -> list[Declaration]:
@@ -202,11 +217,18 @@ def _declarations(header: Mapping[str, Any], path: Path) -> list[Declaration]:
     for name, body in header.get("variables", {}).items():
         if name == "schema":
             raise SourceError(f"{where}: variables: schema is always there and cannot be declared")
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+            raise SourceError(
+                f"{where}: variables: {name!r} cannot be a variable", hint="Small letters, digits and '_'."
+            )
         if not isinstance(body, dict) or body.get("type") not in variables.TYPES:
             raise SourceError(f"{where}: variables: {name} needs a type, one of {', '.join(variables.TYPES)}")
-        unknown = set(body) - {"type", "default", "minimum", "maximum", "description"}
+        unknown = [key for key in body if key not in ("type", "default", "minimum", "maximum", "description")]
         if unknown:
-            raise SourceError(f"{where}: variables: {name}: unknown key {sorted(unknown)[0]!r}")
+            raise SourceError(f"{where}: variables: {name}: unknown key {unknown[0]!r}")
+        for key in ("minimum", "maximum"):
+            if key in body and (body["type"] != "integer" or type(body[key]) is not int):
+                raise SourceError(f"{where}: variables: {name}: {key} is a number, and only an integer has one")
         given = {key: body[key] for key in ("default", "minimum", "maximum") if key in body}
         found.append(Declaration(name=name, type=body["type"], **given))
     return found
