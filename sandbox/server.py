@@ -1,17 +1,14 @@
 """A private PostgreSQL server in one folder: create, start, stop, and how to connect to it."""
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +19,14 @@ from sandbox.binaries import BINDIR_VARIABLE, Binaries, find_binaries, program_e
 from sandbox.certificates import ensure_certificates, write_private
 from sandbox.credentials import ADMIN, ensure_passfile, read_passfile
 from sandbox.errors import SandboxError
+from sandbox.lock import locked
+from sandbox.ports import ADDRESS as ADDRESS
+from sandbox.ports import choose_ports, is_free
 
-ADDRESS = "127.0.0.1"
 # The name in the server certificate. libpq compares it; IP addresses in certificates only since version 15.
 HOST = "localhost"
 START_TIMEOUT_S = 60
 START_ATTEMPTS = 3
-LOCK_TIMEOUT_S = 120
 ORPHAN_GRACE_S = 2
 # Counted from 0: process id, data folder, start time, port, … (PostgreSQL's src/include/utils/pidfile.h).
 PID_FILE_PORT_LINE = 3
@@ -274,11 +272,9 @@ class PostgresServer:
         """Keep the port of the last start when it is free: open psql sessions and notes stay valid."""
         if self._state_file.exists():
             last = int(self._state()["port"])
-            if _port_is_free(last):
+            if is_free(last):
                 return last
-        with socket.socket() as listener:
-            listener.bind((ADDRESS, 0))
-            return int(listener.getsockname()[1])
+        return choose_ports(1)[0]
 
     def _write_configuration(self, account: Account, port: int, tls: bool) -> None:
         configuration = self.data / "sandbox.conf"
@@ -403,34 +399,9 @@ class PostgresServer:
         complete.write_text(json.dumps(state, indent=2) + "\n")
         complete.rename(self._state_file)
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
+    def _locked(self) -> AbstractContextManager[int]:
         """Let one process at a time create, start or stop; the lock ends with its process."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / "lock").open("w") as file:
-            deadline = time.monotonic() + LOCK_TIMEOUT_S
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise SandboxError(
-                            f"another process has been starting or stopping {self.home} for {LOCK_TIMEOUT_S} s"
-                        ) from None
-                    time.sleep(0.1)
-            yield file.fileno()
-
-
-def _port_is_free(port: int) -> bool:
-    with socket.socket() as listener:
-        # As PostgreSQL does: connections that linger after a stop do not occupy the port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((ADDRESS, port))
-        except OSError:
-            return False
-    return True
+        return locked(self.home / "lock", f"starting or stopping {self.home}")
 
 
 def _command_line(pid: int) -> bytes:
