@@ -52,6 +52,8 @@ def load_migrations(
     """
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a folder", hint="It holds one folder a migration: 0001_name/.")
+    if not isinstance(values, Mapping):
+        raise SourceError(f"{place} must map names to values, and is {values!r}")
     loaded: list[Migration] = []
     declared: set[str] = set()
     for path, match in _folders(folder):
@@ -172,7 +174,7 @@ def _read_header(path: Path, number: str) -> dict[str, Any]:
         )
     try:
         header = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist, or no UTF-8
         raise SourceError(f"{where} cannot be read: {error}") from None
     if not isinstance(header, dict):
         raise SourceError(f"{where} is not a YAML mapping")
@@ -183,7 +185,8 @@ def _read_header(path: Path, number: str) -> dict[str, Any]:
             raise SourceError(f"{where}: {key} must be a {_KEYS[key].__name__}, not {value!r}")
     if header.get("id") != number:
         raise SourceError(
-            f"{where}: id is {header.get('id')!r}, but the folder says {number!r}", hint="The number stands in quotes."
+            f"{where}: id is {header.get('id')!r}, but the folder says {number!r}",
+            hint="The number stands in quotes.",
         )
     if not header.get("description", "").strip():
         raise SourceError(f"{where}: description is missing", hint="One sentence: what the migration is for.")
@@ -228,7 +231,9 @@ def _declarations(header: Mapping[str, Any], path: Path) -> list[Declaration]:
             raise SourceError(f"{where}: variables: {name}: unknown key {unknown[0]!r}")
         for key in ("minimum", "maximum"):
             if key in body and (body["type"] != "integer" or type(body[key]) is not int):
-                raise SourceError(f"{where}: variables: {name}: {key} is a number, and only an integer has one")
+                raise SourceError(
+                    f"{where}: variables: {name}: {key} is a number, and only an integer has one"
+                )
         given = {key: body[key] for key in ("default", "minimum", "maximum") if key in body}
         found.append(Declaration(name=name, type=body["type"], **given))
     return found

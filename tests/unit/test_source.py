@@ -112,3 +112,132 @@ def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
         load_migrations(tmp_path / "nowhere", {})
     with pytest.raises(SourceError, match="holds no migration"):
         load_migrations(tmp_path, {})
+
+
+# --- migration.yml
+
+
+def test_everything_in_the_header_arrives(write: Write) -> None:
+    write()
+    folder = write(
+        "0002_y",
+        depends=["0001"],
+        existing_tables=["whatsapp_auth"],
+        locks={"whatsapp_auth": "SHARE ROW EXCLUSIVE"},
+        grows=["messages"],
+        creates={"tables": ["t"], "functions": ["f(integer)"]},
+        variables=VARIABLES,
+    )
+    migration = load_migrations(folder, {"n": "5"})[1]
+    assert migration.label == "0002_y"
+    assert migration.description == "Invented."
+    assert migration.depends == ("0001",)
+    assert migration.existing_tables == ("whatsapp_auth",)
+    assert migration.locks == {"whatsapp_auth": "SHARE ROW EXCLUSIVE"}
+    assert migration.grows == ("messages",)
+    assert migration.creates == {"tables": ["t"], "functions": ["f(integer)"]}
+    assert migration.variables == {"first_month": "2025-11", "n": 5, "flag": True, "zone": "UTC"}
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ({"lock": {}}, "unknown key 'lock'"),
+        ({1: 2}, "unknown key 1"),
+        ({"id": 1}, "id must be a str"),
+        ({"id": "0002"}, "id is '0002', but the folder says '0001'"),
+        ({"description": ""}, "description is missing"),
+        ({"description": "  "}, "description is missing"),
+        ({"description": None}, "description must be a str"),
+        ({"depends": "0001"}, "depends must be a list"),
+        ({"depends": [1]}, "depends: 1 is not a name"),
+        ({"existing_tables": [None]}, "existing_tables: None is not a name"),
+        ({"grows": [""]}, "grows: '' is not a name"),
+        ({"drops": [["index i"]]}, "drops: .* is not a name"),
+        ({"locks": ["whatsapp_auth"]}, "locks must be a dict"),
+        ({"locks": {"whatsapp_auth": "SHARED"}}, "locks: whatsapp_auth: 'SHARED' is not a lock mode"),
+        ({"locks": {"whatsapp_auth": "share"}}, "'share' is not a lock mode"),
+        ({"locks": {"whatsapp_auth": ["SHARE"]}}, "is not a lock mode"),
+        ({"locks": {1: "SHARE"}}, "locks: 1 is not a name"),
+        ({"creates": {"views": ["v"]}}, "creates: 'views' is unknown"),
+        ({"creates": {"tables": "companies"}}, "creates: tables must be a list"),
+        ({"creates": {"functions": [3]}}, "creates: functions: 3 is not a name"),
+        ({"variables": {"schema": {"type": "identifier"}}}, "schema is always there"),
+        ({"variables": {"my-name": {"type": "text"}}}, "'my-name' cannot be a variable"),
+        ({"variables": {"Name": {"type": "text"}}}, "'Name' cannot be a variable"),
+        ({"variables": {7: {"type": "text"}}}, "7 cannot be a variable"),
+        ({"variables": {"x": "text"}}, "x needs a type"),
+        ({"variables": {"x": {"type": "string"}}}, "x needs a type, one of boolean, identifier, integer"),
+        ({"variables": {"x": {"type": ["text"]}}}, "x needs a type"),
+        ({"variables": {"x": {"type": "text", "defualt": "a"}}}, "x: unknown key 'defualt'"),
+        ({"variables": {"x": {"type": "text", 1: "a"}}}, "x: unknown key 1"),
+        ({"variables": {"x": {"type": "integer", "minimum": "1"}}}, "x: minimum is a number"),
+        ({"variables": {"x": {"type": "integer", "maximum": True}}}, "x: maximum is a number"),
+        ({"variables": {"x": {"type": "text", "maximum": 5}}}, "x: maximum is a number, and only an integer"),
+        ({"variables": {"x": {"type": "integer", "default": "many"}}}, "x: 'many' must be a whole number"),
+    ],
+)
+def test_a_wrong_header_is_told(write: Write, header: Mapping[Any, Any], told: str) -> None:
+    folder = write()
+    described = {"id": "0001", "description": "Invented.", **header}
+    (folder / "0001_x" / "migration.yml").write_text(yaml.safe_dump(described))
+    with pytest.raises(SourceError, match=told) as caught:
+        load_migrations(folder, {})
+    assert "0001_x" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- a list", "is not a YAML mapping"),
+        ("", "is not a YAML mapping"),
+        ("id: [", "cannot be read"),
+        ("id: 'é'".encode("latin-1"), "cannot be read"),
+        ("id: !!python/object/apply:os.getcwd []", "cannot be read"),
+        ("id: 2025-02-30", "cannot be read"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_told(write: Write, text: str | bytes, told: str) -> None:
+    folder = write()
+    (folder / "0001_x" / "migration.yml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SourceError, match=f"0001_x/migration.yml {told}"):
+        load_migrations(folder, {})
+
+
+def test_a_missing_header_is_told(write: Write) -> None:
+    (write() / "0001_x" / "migration.yml").unlink()
+    with pytest.raises(SourceError, match=r"0001_x/migration\.yml is missing"):
+        load_migrations(write("0002_y"), {})
+
+
+@pytest.mark.parametrize("depends", [["0003"], ["0002"], ["0009"]])
+def test_what_a_migration_depends_on_comes_before_it(write: Write, depends: list[str]) -> None:
+    write()
+    write("0002_y", depends=depends)
+    with pytest.raises(SourceError, match=f"0002_y depends on {depends[0]}, which does not come before it"):
+        load_migrations(write("0003_z"), {})
+
+
+# --- variables
+
+
+def test_a_value_that_no_migration_declares_is_refused(write: Write) -> None:
+    write(variables={"n": {"type": "integer", "default": 1}})
+    with pytest.raises(SourceError, match="no migration declares these variables: m, o") as caught:
+        load_migrations(
+            write("0002_y", variables={"p": {"type": "text", "default": "x"}}), {"m": 1, "o": 2, "n": 3}
+        )
+    assert "declared are: n, p" in caught.value.hint
+
+
+def test_the_place_of_a_wrong_value_is_named(write: Write) -> None:
+    folder = write(variables={"name": {"type": "identifier"}})
+    with pytest.raises(SourceError, match=r"name: 'a\"; DROP TABLE x; --' may hold") as caught:
+        load_migrations(folder, {"name": 'a"; DROP TABLE x; --'}, "inventory/x.yml")
+    assert "inventory/x.yml (for migration 0001_x)" in caught.value.hint
+
+
+@pytest.mark.parametrize("values", ["n=1", ["n"], 5])
+def test_values_that_are_no_mapping_are_refused(write: Write, values: Any) -> None:
+    with pytest.raises(SourceError, match="must map names to values"):
+        load_migrations(write(), values)
