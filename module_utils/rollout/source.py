@@ -114,15 +114,11 @@ def _load(
     environment = _environment()
     found: list[Statement] = []
     digest = hashlib.sha256()
-    templates = sorted(path.glob("*.sql.j2"))
-    stray = [item.name for item in path.iterdir() if item.suffix == ".sql"]
-    if stray:
-        raise SourceError(
-            f"{path.name}: {', '.join(stray)} would not be run", hint="Templates end with .sql.j2."
-        )
-    for template in templates:
+    for template in _templates(path):
         where = f"{path.name}/{template.name}"
         sql, line_of = _render(environment, _read_text(template), where, resolved)
+        if len(sql) > MAX_FILE_BYTES:
+            raise SourceError(f"{where} is rendered to {len(sql)} characters; {MAX_FILE_BYTES} are the most")
         digest.update(sql.encode() + b"\x00")
         found += statements.split(sql, where, line_of, header.get("drops", ()))
     if not found:
@@ -142,6 +138,21 @@ def _load(
         creates=header.get("creates", {}),
         variables={key: variables.to_json(value) for key, value in resolved.items()},
     )
+
+
+def _templates(path: Path) -> list[Path]:
+    """The files that a migration runs, in order. Hidden files are editors' and not looked at."""
+    found = []
+    for item in sorted(path.iterdir()):
+        if item.name.startswith(".") or item.name in ("migration.yml", "README.md"):
+            continue
+        if not item.name.endswith(".sql.j2") or not item.is_file():
+            raise SourceError(
+                f"{path.name}/{item.name} would not be run",
+                hint="A migration holds migration.yml, README.md and files that end with .sql.j2.",
+            )
+        found.append(item)
+    return found
 
 
 def _read_text(path: Path) -> str:

@@ -241,3 +241,110 @@ def test_the_place_of_a_wrong_value_is_named(write: Write) -> None:
 def test_values_that_are_no_mapping_are_refused(write: Write, values: Any) -> None:
     with pytest.raises(SourceError, match="must map names to values"):
         load_migrations(write(), values)
+
+
+# --- files
+
+
+def test_files_run_in_the_order_of_their_names(write: Write) -> None:
+    folder = write(sql="SELECT 2;")
+    (folder / "0001_x" / "005.sql.j2").write_text("SELECT 1;")
+    (folder / "0001_x" / "020.sql.j2").write_text("-- a comment alone")
+    (folder / "0001_x" / "030.sql.j2").write_text("SELECT 3;")
+    assert [(one.template, one.text) for one in load_migrations(folder, {})[0].statements] == [
+        ("0001_x/005.sql.j2", "SELECT 1"),
+        ("0001_x/010.sql.j2", "SELECT 2"),
+        ("0001_x/030.sql.j2", "SELECT 3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["020.sql", "020.SQL.J2", "020.sql.j2.bak", "020.sql.j2~", "020.j2", "notes.txt", "migration.yaml"],
+)
+def test_a_file_that_would_not_be_run_is_told(write: Write, name: str) -> None:
+    folder = write()
+    (folder / "0001_x" / name).write_text("SELECT 1;")
+    with pytest.raises(SourceError, match=f"0001_x/{re.escape(name)} would not be run"):
+        load_migrations(folder, {})
+
+
+@pytest.mark.parametrize("name", ["more", "020.sql.j2"])
+def test_a_folder_inside_a_migration_would_not_be_run(write: Write, name: str) -> None:
+    folder = write()
+    (folder / "0001_x" / name).mkdir()
+    with pytest.raises(SourceError, match=f"0001_x/{re.escape(name)} would not be run"):
+        load_migrations(folder, {})
+
+
+def test_a_link_to_nothing_is_told(write: Write) -> None:
+    folder = write()
+    (folder / "0001_x" / "020.sql.j2").symlink_to("nowhere")
+    with pytest.raises(SourceError, match="would not be run"):
+        load_migrations(folder, {})
+
+
+def test_hidden_files_and_a_readme_are_not_run(write: Write) -> None:
+    folder = write()
+    for name in (".020.sql.j2", "._010.sql.j2", ".#010.sql.j2", "README.md"):
+        (folder / "0001_x" / name).write_text("SELECT 'not me';")
+    assert lines(load_migrations(folder, {})[0]) == [(1, "SELECT 1")]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        None,
+        "",
+        "\n\n",
+        "-- nothing\n/* here */",
+        "{# nor here #}",
+        ";;",
+        "{% if not flag %}SELECT 1;{% endif %}",
+    ],
+)
+def test_a_migration_without_a_statement_is_refused(write: Write, sql: str | None) -> None:
+    with pytest.raises(SourceError, match="0001_x holds no SQL statement"):
+        load_migrations(write(sql=sql, variables=VARIABLES), {})
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"SELECT 1;\x00", "a NUL byte"),
+        ("SELECT 'é';".encode("latin-1"), r"not UTF-8: byte 0xe9 at offset 8"),
+        ("SELECT 1;".encode("utf-16"), "not UTF-8: byte 0xff at offset 0"),
+        (b"SELECT '\xed\xa0\x80';", "not UTF-8"),  # half a character
+        ("SELECT '\ue0005\ue001';".encode(), r"U\+E000"),
+        (b'SELECT 1 FROM "@schema@".t;', "@schema@"),
+    ],
+)
+def test_bytes_that_have_no_place_in_a_template_are_told(load: Load, data: bytes, told: str) -> None:
+    with pytest.raises(SourceError, match=rf"0001_x/010\.sql\.j2 (is|holds) {told}"):
+        load(data)
+
+
+def test_a_file_that_is_too_large_is_not_even_decoded(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_FILE_BYTES", 100)
+    with pytest.raises(SourceError, match=r"has 101 bytes; a migration's file has 100 at most"):
+        load(b"\xff" * 101)
+    assert source.MAX_FILE_BYTES == 100
+
+
+def test_a_loop_does_not_make_a_file_too_large(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(SourceError, match=r"0001_x/010\.sql\.j2 is rendered to \d+ characters"):
+        load("{% for i in range(200) %}SELECT 1;{% endfor %}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1;\r\nSELECT 'a\r\nb';\r\n",
+        "\ufeffSELECT 1;\nSELECT 'a\nb';",
+        "SELECT 1;\nSELECT 'a\nb'",
+        "SELECT 1;\rSELECT 'a\rb';",
+    ],
+)
+def test_line_ends_and_a_byte_order_mark_are_no_part_of_the_sql(load: Load, sql: str) -> None:
+    assert lines(load(sql)) == [(1, "SELECT 1"), (2, "SELECT 'a\nb'")]
