@@ -19,7 +19,7 @@ from ansible.module_utils.rollout.migration import SCHEMA_PLACEHOLDER, Migration
 from ansible.module_utils.rollout.variables import Declaration, Identifier
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 #: A rendered file larger than this is data, not a migration.
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -36,6 +36,8 @@ _KEYS = {
     "drops": list,
     "variables": dict,
 }
+#: Names that have a meaning of their own in every template.
+_TAKEN = ("schema", "range", "self", "super", "loop", "caller", "varargs", "kwargs", "true", "false", "none")
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
@@ -229,8 +231,8 @@ def _declarations(header: Mapping[str, Any], path: Path) -> list[Declaration]:
     found = []
     where = f"{path.name}/migration.yml"
     for name, body in header.get("variables", {}).items():
-        if name == "schema":
-            raise SourceError(f"{where}: variables: schema is always there and cannot be declared")
+        if name in _TAKEN:
+            raise SourceError(f"{where}: variables: {name} is always there and cannot be declared")
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
             raise SourceError(
                 f"{where}: variables: {name!r} cannot be a variable", hint="Small letters, digits and '_'."
@@ -290,8 +292,14 @@ class _LineMarks(Extension):
 
 def _finalize(value: object) -> str:
     if isinstance(value, jinja2.Undefined):
-        return str(value)  # StrictUndefined raises here, and names the variable
+        # Also {{ a if b }} without "else", which even StrictUndefined prints as nothing.
+        raise jinja2.UndefinedError(value._undefined_message)
     return variables.to_sql(value)
+
+
+def _unmarked(value: object) -> object:
+    """Text that was collected by ``{% set %}…{% endset %}`` holds the marks of its lines."""
+    return _MARK.sub("", value) if isinstance(value, str) else value
 
 
 def _environment() -> jinja2.Environment:
@@ -303,8 +311,11 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         extensions=[_LineMarks],
     )
-    environment.filters = {"ident": variables.as_ident, "literal": variables.as_literal}
-    environment.globals = {"range": range}
+    environment.filters = {
+        "ident": lambda value: variables.as_ident(_unmarked(value)),
+        "literal": lambda value: variables.as_literal(_unmarked(value)),
+    }
+    environment.globals = {"range": safe_range}
     return environment
 
 
@@ -313,20 +324,24 @@ def _render(
 ) -> tuple[str, Any]:
     try:
         template = environment.from_string(source)
-        marked = template.render(schema=Identifier(SCHEMA_PLACEHOLDER), **values)
+        marked = template.render({"schema": Identifier(SCHEMA_PLACEHOLDER), **values})
     except jinja2.TemplateSyntaxError as error:
         raise SourceError(f"{where}:{error.lineno}: template: {error.message}") from None
-    except (
-        jinja2.UndefinedError,
-        jinja2.exceptions.SecurityError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
+    except jinja2.UndefinedError as error:
         raise SourceError(
             f"{where}:{_template_line(error)}: template: {error}",
             hint="Variables are declared under 'variables' in migration.yml.",
         ) from None
+    except (
+        jinja2.TemplateError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        raise SourceError(f"{where}:{_template_line(error)}: template: {error}") from None
     text: list[str] = []
     offsets: list[int] = []
     lines: list[int] = []

@@ -163,6 +163,8 @@ def test_everything_in_the_header_arrives(write: Write) -> None:
         ({"creates": {"tables": "companies"}}, "creates: tables must be a list"),
         ({"creates": {"functions": [3]}}, "creates: functions: 3 is not a name"),
         ({"variables": {"schema": {"type": "identifier"}}}, "schema is always there"),
+        ({"variables": {"self": {"type": "integer"}}}, "self is always there"),
+        ({"variables": {"none": {"type": "integer"}}}, "none is always there"),
         ({"variables": {"my-name": {"type": "text"}}}, "'my-name' cannot be a variable"),
         ({"variables": {"Name": {"type": "text"}}}, "'Name' cannot be a variable"),
         ({"variables": {7: {"type": "text"}}}, "7 cannot be a variable"),
@@ -348,3 +350,144 @@ def test_a_loop_does_not_make_a_file_too_large(load: Load, monkeypatch: pytest.M
 )
 def test_line_ends_and_a_byte_order_mark_are_no_part_of_the_sql(load: Load, sql: str) -> None:
     assert lines(load(sql)) == [(1, "SELECT 1"), (2, "SELECT 'a\nb'")]
+
+
+# --- templates
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1;\n{% for m in first_month.next(2) %}\nSELECT {{ m }};\n\nSELECT 3;\n{% endfor %}\nSELECT 7;\n",
+         [(1, "SELECT 1"), (3, "SELECT '2025-11-01'"), (5, "SELECT 3"), (3, "SELECT '2025-12-01'"), (5, "SELECT 3"),
+          (7, "SELECT 7")]),
+        ("{% for i in range(2) %}SELECT {{ loop.index }};{% endfor %}\nSELECT 3;",
+         [(1, "SELECT 1"), (1, "SELECT 2"), (2, "SELECT 3")]),
+        ("SELECT 1;\n{%- if flag -%}\n\n\nSELECT 5;\n{%- endif -%}\n\nSELECT 8;",
+         [(1, "SELECT 1"), (5, "SELECT 5"), (8, "SELECT 8")]),
+        ("{% if not flag %}\nSELECT 2;\n{% else %}\n\nSELECT 5;\n{% endif %}\nSELECT 7;",
+         [(5, "SELECT 5"), (7, "SELECT 7")]),
+        ("SELECT {{\n n\n +\n 1\n}};\nSELECT 6;", [(1, "SELECT 4"), (6, "SELECT 6")]),
+        ("{# a\nb #}\nSELECT 3; {# c\n#} SELECT 4;\n-- {{ n }}\nSELECT 6;",
+         [(3, "SELECT 3"), (4, "SELECT 4"), (6, "SELECT 6")]),
+        ("-- a\n/* b\n*/ SELECT 3;\n\n-- c\nSELECT 6 -- d\n;\nSELECT 8;",
+         [(3, "SELECT 3"), (6, "SELECT 6"), (8, "SELECT 8")]),
+        ("{% raw %}\nSELECT '{{ x }}';\n{% endraw %}\nSELECT 4;", [(2, "SELECT '{{ x }}'"), (4, "SELECT 4")]),
+        ("{% set t %}\nab{% endset %}\n\nSELECT 4 FROM {{ t | ident }};", [(4, 'SELECT 4 FROM "ab"')]),
+        ("SELECT '\x0c\x0b\u2028я';\nSELECT 2;", [(1, "SELECT '\x0c\x0b\u2028я'"), (2, "SELECT 2")]),
+        ("SELECT '{' || '${x}' || '$1' || '}}' || '%s' || '%%';",
+         [(1, "SELECT '{' || '${x}' || '$1' || '}}' || '%s' || '%%'")]),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $a$\nSELECT $b$;$b$ $a$;\nSELECT 3;",
+         [(1, "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $a$\nSELECT $b$;$b$ $a$"), (3, "SELECT 3")]),
+    ],
+)  # fmt: skip
+def test_every_statement_knows_its_line_of_the_template(
+    load: Load, sql: str, expected: list[tuple[int, str]]
+) -> None:
+    assert lines(load(sql)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "told"),
+    [
+        ("SELECT 1;\n\nSELECT {{ nope }};", 3, "'nope' is undefined"),
+        ("SELECT 1;\n{% if nope %}\n{% endif %}", 2, "'nope' is undefined"),
+        ("{% for i in nope %}\n{% endfor %}", 1, "'nope' is undefined"),
+        ("SELECT 1;\n\nSELECT {{ n.nope }};", 3, "has no attribute 'nope'"),
+        ("SELECT 1;\nSELECT {{ 1 if not flag }};", 2, "no else section"),
+        ("SELECT 1;\n\n\nSELECT {{ 'text' }};", 4, "a value of type str cannot be written into SQL"),
+        ("SELECT 1;\n{% for i in [1] %}\n\nSELECT {{ zone.text }};{% endfor %}", 4, "a value of type str"),
+        ("SELECT {{ n / 2 }};", 1, "a value of type float"),
+        ("SELECT {{ none }};", 1, "a value of type NoneType"),
+        ("SELECT 1;\n{{ ('a;b') | ident }}", 2, "ident: 'a;b' may hold"),
+        ("SELECT 1;\n{{ [] | literal }}", 2, "literal: a value of type list"),
+        ("SELECT 1;\n{% for %}", 2, "Expected an expression"),
+        ("SELECT 1;\n{{ a b }}", 2, "expected token"),
+        ("SELECT 1;\n{% if flag %}", 2, "Unexpected end of template"),
+        ("SELECT 1;\n{{ n | safe }}", 2, "No filter named 'safe'"),
+        ("SELECT 1;\n{{ n // 0 }}", 2, "by zero"),
+        ("SELECT 1;\n{% for i in range(10 ** 9) %}{% endfor %}", 2, "Range too big"),
+        ("SELECT 1;\n{{ [1][5] }}", 2, "has no element 5"),
+        ("SELECT 1;\n{{ first_month.next('x') }}", 2, "'str' object"),
+        ("SELECT 1;\n{% include 'x' %}", 2, "no loader"),
+        ("SELECT 1;\n{{ n.__class__.__mro__ }}", 2, "'__class__' of 'int' object is unsafe"),
+        ("SELECT 1;\n{{ ''.__class__ }}", 2, "is unsafe"),
+        ("SELECT 1;\n{{ first_month.parse.__globals__ }}", 2, "is unsafe"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}", 1, "recursion"),
+    ],
+)
+def test_a_template_that_cannot_be_rendered_is_told_with_its_line(
+    load: Load, sql: str, line: int, told: str
+) -> None:
+    with pytest.raises(SourceError, match=rf"^0001_x/010\.sql\.j2:{line}: template: .*{re.escape(told)}"):
+        load(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "line"),
+    [
+        ("{% for i in [1, 2] %}\nSELECT {{ i }};\n{% endfor %}\nSELEC 1;", 4),
+        ("{% for i in [1, 2] %}\nSELECT {{ i }}\n\n FROM WHERE;\n{% endfor %}", 4),
+        ("{# a\nb #}\nSELECT {{ n +\n 1 }}; SELEC 2;", 4),
+        ("SELECT 1;\n{% if flag %}\n\nTRUNCATE t;\n{% endif %}", 4),
+    ],
+)
+def test_wrong_sql_is_told_with_the_line_of_the_template(load: Load, sql: str, line: int) -> None:
+    with pytest.raises(SourceError, match=rf"^0001_x/010\.sql\.j2:{line}: "):
+        load(sql)
+
+
+def test_a_variable_may_be_named_like_a_word_of_python(write: Write) -> None:
+    names = ("args", "context", "environment")
+    sql = "SELECT " + ", ".join(f"{{{{ {name} }}}}" for name in names)
+    declared = {name: {"type": "integer", "default": at} for at, name in enumerate(names)}
+    assert lines(load_migrations(write(sql=sql, variables=declared), {})[0]) == [(1, "SELECT 0, 1, 2")]
+
+
+@pytest.mark.parametrize(
+    "value", ["'", "a'b", "$$", "%", "{{ 7 }}", "{% if 1 %}", "${x}", "a;b", "\\", "", "\x00", "x" * 70 + ";"]
+)
+def test_hostile_values_never_reach_the_template(write: Write, value: str) -> None:
+    declared = {"t": {"type": "text"}, "i": {"type": "identifier"}, "n": {"type": "integer"}}
+    with pytest.raises(SourceError) as caught:
+        load_migrations(
+            write(sql="SELECT {{ t }}, {{ i }}, {{ n }};", variables=declared), dict.fromkeys("tin", value)
+        )
+    assert [told.partition(":")[0] for told in caught.value.details["variables"]] == ["i", "n", "t"]
+
+
+# --- what the whole adds up to
+
+
+def test_statements_outside_a_transaction_come_last(load: Load) -> None:
+    migration = load(
+        "CREATE TABLE t (a int);\nCREATE INDEX CONCURRENTLY i ON t (a);\nCREATE INDEX CONCURRENTLY j ON t (a);"
+    )
+    assert [statement.transactional for statement in migration.statements] == [True, False, False]
+
+
+def test_a_statement_outside_a_transaction_before_one_inside_is_refused(write: Write) -> None:
+    folder = write(sql="CREATE INDEX CONCURRENTLY i ON t (a);")
+    (folder / "0001_x" / "020.sql.j2").write_text("SELECT 1;")
+    with pytest.raises(SourceError, match=r"0001_x/010\.sql\.j2:1: .* must come after all that can"):
+        load_migrations(folder, {})
+
+
+def test_only_what_the_header_lists_may_be_dropped(write: Write) -> None:
+    sql = "DROP INDEX {{ schema }}.i; DROP TABLE {{ schema }}.t;"
+    folder = write(sql=sql, drops=["index i", "table t"])
+    assert len(load_migrations(folder, {})[0].statements) == 2
+    with pytest.raises(SourceError, match=r"0002_y/010\.sql\.j2:1: drops table t"):
+        load_migrations(write("0002_y", sql=sql, drops=["index i"]), {})
+
+
+def test_hashes_tell_what_changed(write: Write) -> None:
+    sql = "SELECT {{ n }};"
+    write("0001_x", sql=sql, variables=VARIABLES)
+    write("0002_y", sql=f"-- why\n{sql}", variables=VARIABLES)
+    folder = write("0003_z", sql=f"{sql} SELECT 1;", variables=VARIABLES)
+    plain, commented, longer = load_migrations(folder, {})
+    assert commented.checksum == plain.checksum != longer.checksum
+    assert commented.source_sha256 != plain.source_sha256
+    assert load_migrations(folder, {"n": 4})[0].checksum != plain.checksum
+    assert load_migrations(folder, {"n": "3"})[0] == plain
