@@ -63,7 +63,8 @@ class Application:
         :raises SandboxError: something does not start; says what.
         """
         with self._locked():
-            if self.is_running():
+            if self._is_complete():
+                # The database may have got another port.
                 self.outside.database(target=self.server.port)
                 return False
             self._end_remains()
@@ -107,7 +108,8 @@ class Application:
             states = [process["pm2_env"]["status"] for process in processes if process["name"] == name]
             if states != ["online"]:
                 found.append(f"{name} is {', '.join(states) or 'unknown to PM2'}")
-        clients = [client["phone"] for client in self.outside.state()["clients"]]
+        outside = self.outside.state()
+        clients = [client["phone"] for client in outside["clients"]]
         if clients != [SALON_PHONE]:
             found.append(f"WhatsApp knows {len(clients)} clients that are logged in, not 1")
         try:
@@ -117,6 +119,13 @@ class Application:
         else:
             if not health["connected"]:
                 found.append(f"{BAILEYS} says {health['status']}")
+        found += [
+            f"{fault.read_text()} of {fault.name} is switched on" for fault in sorted(self.faults.iterdir())
+        ]
+        for switch in ("logins", "database"):
+            on = [f"{name} {value}" for name, value in outside[switch].items() if value]
+            if on:
+                found.append(f"the outside world's switch for {switch} stands at {', '.join(on)}")
         return found
 
     def wait_until_healthy(self, timeout_s: float) -> None:
@@ -206,6 +215,12 @@ class Application:
         """Return the paths of a service's two logs: standard output, standard error."""
         folder = pm2_home(self.home) / "logs"
         return folder / f"{service}-out.log", folder / f"{service}-error.log"
+
+    def _is_complete(self) -> bool:
+        """Whether it runs and PM2 knows every service: a start may have been interrupted."""
+        if not self.is_running():
+            return False
+        return set(NAMES) <= {process["name"] for process in self.pm2.processes()}
 
     def _install(self) -> dict[str, str]:
         """Lay down the code and the packages; return what the state file says of them."""

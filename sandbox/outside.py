@@ -87,7 +87,11 @@ class Outside:
             end_processes([pid], self._sandbox)
 
     def state(self) -> dict[str, Any]:
-        """Return ``clients`` (phone, device, identity of each that is logged in) and ``loginPolicy``."""
+        """Return how it stands.
+
+        ``clients``: phone, device and identity of each that is logged in; ``logins``: refuse, dropAfterMs;
+        ``database``: cut, delayMs.
+        """
         answer: dict[str, Any] = self._ask("GET", "state")
         return answer
 

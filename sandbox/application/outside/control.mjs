@@ -1,7 +1,7 @@
 /**
  * The switches of the outside world, over HTTP on loopback. `python -m sandbox break` and the tests use them.
  *
- *   GET  /state                     clients that are logged in
+ *   GET  /state                     clients that are logged in, and how the switches stand
  *   GET  /messages/<phone>          messages that reached this phone
  *   GET  /identity/<phone>          public identity key of the client that is paired with this phone
  *   POST /pair {qr, phone}          this phone scans the QR code of the client that shows it
@@ -20,7 +20,11 @@ import http from 'node:http';
  */
 export function controlServer(whatsapp, databasePath) {
   const actions = {
-    'GET /state': () => ({ pid: process.pid, clients: whatsapp.clients(), loginPolicy: whatsapp.loginPolicy }),
+    'GET /state': () => ({
+      clients: whatsapp.clients(),
+      logins: whatsapp.loginPolicy,
+      database: databasePath.state,
+    }),
     'GET /messages': (_, phone) => whatsapp.messagesOf(phone),
     'GET /identity': (_, phone) => ({ identity: whatsapp.identityOf(phone) }),
     'POST /pair': ({ qr, phone }) => {

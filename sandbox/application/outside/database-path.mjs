@@ -24,6 +24,11 @@ export class DatabasePath {
     this.#target = target;
   }
 
+  /** @returns {{cut: boolean, delayMs: number}} */
+  get state() {
+    return { cut: !this.#server, delayMs: this.#delayMs };
+  }
+
   /** @param {number} target port of the database's server, for new connections */
   leadTo(target) {
     this.#target = target;

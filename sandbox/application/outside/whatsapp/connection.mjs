@@ -111,7 +111,8 @@ export class Connection {
     this.device = device;
     this.send(element('success', { t: timestamp(), lid: hiddenAddress(phone), props: '27', display_name: 'Sandbox' }));
     this.send(element('ib', {}, [element('offline', { count: '0' })]));
-    if (dropAfterMs) setTimeout(() => this.end('drop'), dropAfterMs);
+    // Unless the policy has changed by then: who mends the sandbox must not see this connection drop.
+    if (dropAfterMs) setTimeout(() => this.server.loginPolicy.dropAfterMs && this.end('drop'), dropAfterMs);
   }
 
   async #onStanza(content) {
