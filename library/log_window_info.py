@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Module log_window_info: glue between Ansible and module_utils/rollout/log_bookmark.py, log_window.py, log_patterns.py."""
+"""Module log_window_info: glue between Ansible and module_utils/rollout/log_window.py and its neighbours."""
 
 from __future__ import annotations
 
@@ -130,14 +130,16 @@ services:
       description: Lines with a zero byte.
       type: int
     continuity:
-      description: The worst of its files.
+      description: The worst of its files. C(no_log) when the service has none.
       type: str
 files:
-  description: >-
-    By path. continuity is proven (nothing but appending and renaming happened), unproven (a file was read from its
-    beginning, or went on in a copy, so that something may have been truncated unseen), broken (something is lost that was
-    not read) or new (there was no bookmark; nothing was read). With reason, services, bytes read, bytes of an unfinished last
-    line, names of the files that were read, and whether the path is a device (discarded).
+  description:
+    - By path; continuity, reason, services, bytes read, bytes of an unfinished last line, the files that were read, and
+      whether the path is a device (discarded).
+    - Continuity is C(proven) when nothing but appending and renaming happened.
+    - It is C(unproven) when a file was read from its beginning, or went on in a copy; something may have been truncated
+      unseen.
+    - It is C(broken) when something is lost that was not read, and C(new) when there was no bookmark to read from.
   type: dict
   returned: success
 bookmarks:
@@ -146,7 +148,7 @@ bookmarks:
   elements: dict
   returned: success
 details:
-  description: Why it failed, in reason; one of unreadable, not_a_file, rotating, bad_bookmark, bad_pattern and bad_logs.
+  description: Why it failed, in reason; unreadable, not_a_file, rotating, bad_bookmark, bad_pattern or bad_logs.
   type: dict
   returned: failure
 """

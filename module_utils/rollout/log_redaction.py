@@ -32,8 +32,11 @@ FIELDS = {
 TIMESTAMP = re.compile(r'"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)"')
 
 _CONTROL = re.compile(r"\x1b\[[\d;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f\ufffd]+")
-#: A quoted text stays only where it looks like the name of a table or column.
-_QUOTED = re.compile(r"""(["'`«„“])(?:(?P<name>[A-Za-z_][\w.$]{0,62})["'`»“”]|[^"'`»“”]*["'`»“”]?)""")
+#: A quoted text stays only where PostgreSQL's messages have the name of something of the schema.
+_QUOTED = re.compile(
+    r"""(?P<of>\b(?:relation|table|column|index|constraint|function|trigger|type|schema|role|view|sequence)\ )?"""
+    r"""["'`«„“](?:(?P<name>[A-Za-z_][\w.$]{0,62})["'`»“”]|[^"'`»“”]*["'`»“”]?)"""
+)
 _RULES = (
     (re.compile(r"://[^\s/@]+@"), "://[redacted]@"),
     (re.compile(r"\?\S+"), "?[redacted]"),
@@ -54,7 +57,7 @@ _RULES = (
         ),
         "[token]",
     ),
-    (re.compile(r"\+?\(?\d(?:[\s().-]?\d){6,}"), "[number]"),
+    (re.compile(r"\+?\(?\d(?:[\s().-]{0,2}\d){6,}"), "[number]"),
 )
 
 
@@ -75,7 +78,8 @@ def sample(message: str) -> str:
 
 
 def _quoted(match: re.Match[str]) -> str:
-    return f'"{match["name"]}"' if match["name"] else '"[text]"'
+    of = match["of"] or ""
+    return f'{of}"{match["name"]}"' if of and match["name"] else f'{of}"[text]"'
 
 
 def fields(data: Mapping[str, Any]) -> dict[str, str]:

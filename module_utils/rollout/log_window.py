@@ -34,6 +34,9 @@ LONGEST_LINE = 16 * 1024
 SAMPLED_LEVELS = ("fatal", "error", "warn")
 SAMPLED_KINDS = ("fatal", "problem")
 
+#: The same sample is not taken twice; after so many lines of a pattern or level, no other is looked for.
+LINES_TRIED = 100
+
 #: Called with a line's first LONGEST_LINE bytes, and its whole length.
 Sink = Callable[[bytes, int], None]
 
@@ -200,6 +203,7 @@ class Tally:
     last: dict[str, Match] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     _sampled: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _tried: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count(self, raw: bytes, length: int) -> None:
         """Count a line; a :data:`Sink`."""
@@ -221,7 +225,8 @@ class Tally:
     def _sample(self, line: Line, pattern: Pattern | None) -> None:
         name = pattern.name if pattern else None
         seen = (name or "", line.level)
-        if self._sampled[seen] >= self.samples_each:
+        self._tried[seen] += 1
+        if self._sampled[seen] >= self.samples_each or self._tried[seen] > LINES_TRIED:
             return
         sample = {
             "pattern": name,
@@ -315,7 +320,9 @@ def read_services(
         "services": {
             name: {
                 **summary((tallies[path] for path in paths if path in tallies), kinds),
-                "continuity": max((files[path]["continuity"] for path in paths), key=CONTINUITIES.index),
+                "continuity": max(
+                    (files[path]["continuity"] for path in paths), key=CONTINUITIES.index, default="no_log"
+                ),
             }
             for name, paths in logs.items()
         }
@@ -329,7 +336,7 @@ def read_services(
 def _services_by_path(logs: Mapping[str, Any]) -> dict[str, list[str]]:
     services: dict[str, list[str]] = {}
     for name, paths in logs.items():
-        if not isinstance(paths, list) or not paths:
+        if not isinstance(paths, list):
             raise _bad_logs(f"logs.{name} is {type(paths).__name__}, not a list of paths")
         for path in paths:
             if not isinstance(path, str) or not path.startswith("/"):
