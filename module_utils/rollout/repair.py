@@ -5,10 +5,10 @@ Tables, columns, constraints, sequences and anything extra are never mended: tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible.module_utils.rollout.catalog import Catalog
+from ansible.module_utils.rollout.catalog import Catalog, Entry
 from ansible.module_utils.rollout.connection import Command
 from ansible.module_utils.rollout.diff import Difference
 
@@ -18,6 +18,8 @@ _STATE_CLAUSE = {
     "replica only": "ENABLE REPLICA TRIGGER",
     "always": "ENABLE ALWAYS TRIGGER",
 }
+#: What CREATE OR REPLACE FUNCTION can change without dropping anything.
+_REPLACEABLE = {"definition", "volatility", "security", "settings"}
 
 
 @dataclass(frozen=True)
@@ -26,94 +28,140 @@ class Repair:
 
     :ivar transactional: to be sent in one transaction
     :ivar concurrent: to be sent one by one after it
+    :ivar comments: to be sent in a transaction at the end, when everything stands that they describe
     :ivar beyond: differences that are not mended automatically
     """
 
     transactional: tuple[Command, ...]
     concurrent: tuple[Command, ...]
+    comments: tuple[Command, ...]
     beyond: tuple[Difference, ...]
 
 
-def plan_repair(differences: Iterable[Difference], actual: Catalog, schema: str) -> Repair:
+def plan_repair(differences: Sequence[Difference], actual: Catalog, schema: str) -> Repair:
     """Sort differences into what can be mended, and how, and what cannot.
 
     :param actual: the catalog as it is; decides whether an index can be built concurrently
     :param schema: target schema
     """
-    transactional: list[Command] = []
+    # In the order in which they can be sent: a trigger needs its function, a comment what it is about.
+    functions: list[Command] = []
+    triggers: list[Command] = []
+    indexes: list[Command] = []
+    comments: list[Command] = []
     concurrent: list[Command] = []
+    comments_on_concurrent: list[Command] = []
     beyond: list[Difference] = []
+    built = {d.object for d in differences if _is_built_concurrently(d, actual)}
     for difference in differences:
-        kind = difference.object.partition(" ")[0]
-        if difference.kind == "extra" or difference.kind == "occupied" or difference.expected is None:
+        kind, expected = difference.object.partition(" ")[0], difference.expected
+        if difference.kind in ("extra", "occupied") or expected is None:
             beyond.append(difference)
-        elif kind == "function" and _only(difference, {"definition", "volatility", "security", "settings"}):
-            transactional.append(
-                Command(_or_replace(difference.expected["definition"]), place=difference.object)
-            )
-        elif kind == "trigger":
-            transactional += _trigger(difference, schema)
-        elif kind == "index" and _is_missing_or_invalid(difference):
-            _index(difference, actual, schema, transactional, concurrent)
+        elif kind == "function" and _only(difference, _REPLACEABLE) and "definition" in expected:
+            functions.append(_function(difference, expected))
+        elif kind == "trigger" and (difference.observed is None or _is_replaceable(expected)):
+            triggers += _trigger(difference, expected, schema)
+        elif difference.object in built:
+            concurrent += _index(difference, expected, schema)
+        elif kind == "index" and _comes_with_its_parent(expected, differences):
+            continue
+        elif kind == "index" and difference.observed is None and _is_on_partitioned(expected, actual):
+            # PostgreSQL builds no index concurrently on a partitioned table.
+            definition = expected["definition"].replace(" ON ONLY ", " ON ", 1)
+            indexes.append(Command(definition, place=difference.object))
         elif kind == "comment":
-            transactional += _comment(difference, schema)
+            late = difference.object.removeprefix("comment on ") in built
+            (comments_on_concurrent if late else comments).append(
+                _comment(difference, expected, actual, schema)
+            )
         else:
             beyond.append(difference)
-    return Repair(tuple(transactional), tuple(concurrent), tuple(beyond))
+    outside = [*concurrent, *comments_on_concurrent]
+    if outside:
+        outside.insert(0, _session_path(schema))
+    return Repair((*functions, *triggers, *indexes, *comments), tuple(outside), tuple(beyond))
 
 
 def _only(difference: Difference, allowed: set[str]) -> bool:
     return difference.observed is None or all(name in allowed for name, _, _ in difference.attributes)
 
 
-def _or_replace(definition: str) -> str:
+def _function(difference: Difference, expected: Entry) -> Command:
     """``pg_get_functiondef`` prints CREATE OR REPLACE already; checked so that nothing else is ever sent."""
+    definition = expected["definition"]
     if not definition.startswith(("CREATE OR REPLACE FUNCTION ", "CREATE OR REPLACE PROCEDURE ")):
         raise ValueError(f"not a function's definition: {definition[:60]}")
-    return definition
+    return Command(definition, place=difference.object)
 
 
-def _trigger(difference: Difference, schema: str) -> list[Command]:
-    expected = difference.expected or {}
+def _is_replaceable(expected: Entry) -> bool:
+    """PostgreSQL has no CREATE OR REPLACE CONSTRAINT TRIGGER."""
+    return bool(expected["definition"].startswith("CREATE TRIGGER "))
+
+
+def _trigger(difference: Difference, expected: Entry, schema: str) -> list[Command]:
     table, _, name = difference.object.removeprefix("trigger ").partition(".")
     create = expected["definition"].replace("CREATE TRIGGER ", "CREATE OR REPLACE TRIGGER ", 1)
-    state = f'ALTER TABLE "{schema}"."{table}" {_STATE_CLAUSE[expected["state"]]} "{name}"'
+    state = f"ALTER TABLE {_quoted(schema, table)} {_STATE_CLAUSE[expected['state']]} {_quoted(name)}"
     return [Command(create, place=difference.object), Command(state, place=difference.object)]
 
 
-def _is_missing_or_invalid(difference: Difference) -> bool:
+def _is_built_concurrently(difference: Difference, actual: Catalog) -> bool:
+    """A missing or invalid index of its own on a plain table or materialized view."""
+    expected = difference.expected or {}
+    if not difference.object.startswith("index ") or not expected or difference.kind in ("extra", "occupied"):
+        return False
+    if expected.get("parent") or expected.get("replica_identity") or _is_on_partitioned(expected, actual):
+        return False
     return difference.observed is None or [name for name, _, _ in difference.attributes] == ["invalid"]
 
 
-def _index(
-    difference: Difference,
-    actual: Catalog,
-    schema: str,
-    transactional: list[Command],
-    concurrent: list[Command],
-) -> None:
-    expected = difference.expected or {}
-    table = actual.entries.get(f"table {expected['table']}", {})
+def _is_on_partitioned(expected: Entry, actual: Catalog) -> bool:
+    return bool(actual.entries.get(f"table {expected['table']}", {}).get("partition_key"))
+
+
+def _comes_with_its_parent(expected: Entry, differences: Sequence[Difference]) -> bool:
+    """Indexes of partitions are made with the partitioned index, when that is missing too."""
+    parent = f"index {expected.get('parent')}"
+    return any(d.object == parent and d.kind == "missing" for d in differences)
+
+
+def _index(difference: Difference, expected: Entry, schema: str) -> list[Command]:
     name = difference.object.removeprefix("index ")
-    drop = [Command(f'DROP INDEX CONCURRENTLY "{schema}"."{name}"')] if difference.observed else []
-    if table.get("partition_key"):
-        # PostgreSQL builds no index concurrently on a partitioned table.
-        transactional.append(
-            Command(expected["definition"].replace(" ON ONLY ", " ON ", 1), place=difference.object)
-        )
-        return
     create = expected["definition"].replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
-    concurrent += [*drop, Command(create, place=difference.object)]
+    commands = [Command(create, place=difference.object)]
+    if difference.observed:
+        drop = f"DROP INDEX CONCURRENTLY {_quoted(schema, name)}"
+        commands.insert(0, Command(drop, place=difference.object))
+    return commands
 
 
-def _comment(difference: Difference, schema: str) -> list[Command]:
-    kind, _, name = difference.object.removeprefix("comment on ").partition(" ")
-    text = "'" + str((difference.expected or {})["text"]).replace("'", "''") + "'"
-    parts = name.split(".", 1)
+def _session_path(schema: str) -> Command:
+    """Definitions are written for this path; outside a transaction it has to hold for the session."""
+    return Command("SELECT set_config('search_path', quote_ident(%s) || ', pg_temp', false)", (schema,))
+
+
+def _comment(difference: Difference, expected: Entry, actual: Catalog, schema: str) -> Command:
+    described = difference.object.removeprefix("comment on ")
+    kind, _, name = described.partition(" ")
+    if kind == "foreign":
+        kind, name = "foreign table", name.removeprefix("table ")
+    owner, _, part = name.partition(".")
     if kind in ("trigger", "constraint", "policy"):
-        target = f'"{parts[1]}" ON "{schema}"."{parts[0]}"'
+        target = f"{_quoted(part)} ON {_quoted(schema, owner)}"
+    elif kind == "column":
+        target = _quoted(schema, owner, part)
     elif kind == "function":
-        target = f'"{schema}"."{name.partition("(")[0]}"({name.partition("(")[2]}'
+        label, _, arguments = name.partition("(")
+        # ROUTINE: what is called a function here may be a procedure or an aggregate.
+        kind, target = "routine", f"{_quoted(schema, label)}({arguments}"
     else:
-        target = f'"{schema}".' + ".".join(f'"{part}"' for part in parts)
-    return [Command(f"COMMENT ON {kind.upper()} {target} IS {text}", place=difference.object)]
+        target = _quoted(schema, name)
+    if actual.entries.get(described, {}).get("materialized"):
+        kind = "materialized view"
+    text = "'" + str(expected["text"]).replace("'", "''") + "'"
+    return Command(f"COMMENT ON {kind.upper()} {target} IS {text}", place=difference.object)
+
+
+def _quoted(*names: str) -> str:
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
