@@ -50,7 +50,6 @@ def plan_repair(differences: Sequence[Difference], actual: Catalog, schema: str)
     indexes: list[Command] = []
     comments: list[Command] = []
     concurrent: list[Command] = []
-    comments_on_concurrent: list[Command] = []
     beyond: list[Difference] = []
     built = {d.object for d in differences if _is_built_concurrently(d, actual)}
     for difference in differences:
@@ -70,16 +69,13 @@ def plan_repair(differences: Sequence[Difference], actual: Catalog, schema: str)
             definition = expected["definition"].replace(" ON ONLY ", " ON ", 1)
             indexes.append(Command(definition, place=difference.object))
         elif kind == "comment":
-            late = difference.object.removeprefix("comment on ") in built
-            (comments_on_concurrent if late else comments).append(
-                _comment(difference, expected, actual, schema)
-            )
+            comments.append(_comment(difference, expected, actual, schema))
         else:
             beyond.append(difference)
-    outside = [*concurrent, *comments_on_concurrent]
-    if outside:
-        outside.insert(0, _session_path(schema))
-    return Repair((*functions, *triggers, *indexes, *comments), tuple(outside), tuple(beyond))
+    if concurrent:
+        concurrent.insert(0, _session_path(schema))
+    transactional = (*functions, *triggers, *indexes)
+    return Repair(transactional, tuple(concurrent), tuple(comments), tuple(beyond))
 
 
 def _only(difference: Difference, allowed: set[str]) -> bool:

@@ -55,11 +55,11 @@ def repaired(
 
 def sent(repair: Repair) -> list[str]:
     assert repair.beyond == ()
-    return [command.sql for command in (*repair.transactional, *repair.concurrent)]
+    return [command.sql for command in (*repair.transactional, *repair.concurrent, *repair.comments)]
 
 
 def test_nothing_differs_nothing_is_sent() -> None:
-    assert repaired({}) == Repair((), (), ())
+    assert repaired({}) == Repair((), (), (), ())
 
 
 @pytest.mark.parametrize(
@@ -257,14 +257,10 @@ def test_what_something_needs_comes_before_it() -> None:
         "trigger staff.touch",
         "trigger staff.touch",
         "index messages_phone",
-        "comment on function f(integer)",
-        "comment on index messages_phone",
-        "comment on trigger staff.touch",
     ]
-    assert [command.place for command in repair.concurrent] == [
-        "",
-        "index staff_name",
-        "comment on index staff_name",
+    assert [command.place for command in repair.concurrent] == ["", "index staff_name"]
+    assert [command.place for command in repair.comments] == [
+        name for name in recorded if name.startswith("comment")
     ]
 
 
@@ -285,7 +281,7 @@ def test_what_something_needs_comes_before_it() -> None:
 def test_what_may_hold_data_or_belong_to_somebody_is_beyond(name: str) -> None:
     repair = repaired({name: {"definition": "x"}})
     assert [difference.object for difference in repair.beyond] == [name]
-    assert repair.transactional == repair.concurrent == ()
+    assert repair.transactional == repair.concurrent == repair.comments == ()
 
 
 @pytest.mark.parametrize(
