@@ -15,17 +15,19 @@ A position is always the beginning of a line: a line that was half written is re
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import hashlib
 import os
 import re
 import stat
+import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ansible.module_utils.rollout.errors import RolloutError
 
@@ -34,6 +36,9 @@ TAIL = 1024
 
 #: Looked for the beginning of the last line at most so far back, bytes; a longer unfinished line is given up.
 LONGEST_UNFINISHED = 1024 * 1024
+
+#: A file's time moves in ticks of up to 10 ms: one that is unchanged since proves nothing about changes within a tick.
+CLOCK_TICK_NS = 20_000_000
 
 #: Rotated files that a bookmark holds positions in: the newest. Older ones are told from new ones by their time.
 KEPT_POSITIONS = 8
@@ -83,12 +88,14 @@ class Bookmark:
     :ivar live: position in the file at ``path``; None when there was none
     :ivar rotated: positions in the newest rotated files
     :ivar newest_ns: last change of any file of the family, nanoseconds since the epoch
+    :ivar taken_ns: when it was taken, nanoseconds since the epoch
     """
 
     path: str
     live: Position | None
     rotated: tuple[Position, ...] = ()
     newest_ns: int = 0
+    taken_ns: int = 0
 
     def as_result(self) -> dict[str, Any]:
         """JSON-compatible; :func:`bookmark` reads it back."""
@@ -106,8 +113,9 @@ def bookmark(value: Mapping[str, Any]) -> Bookmark:
             live=None if value["live"] is None else Position(**value["live"]),
             rotated=tuple(Position(**position) for position in value["rotated"]),
             newest_ns=value["newest_ns"],
+            taken_ns=value["taken_ns"],
         )
-        numbers = [found.newest_ns]
+        numbers = [found.newest_ns, found.taken_ns]
         for position in (*found.rotated, *([found.live] if found.live else ())):
             numbers += [position.offset, position.size, position.tail_length, position.size - position.offset]
             if not isinstance(position.tail_hash, str):
@@ -133,9 +141,8 @@ class Source:
     def __init__(self, path: Path) -> None:
         self.path = path
         # O_NONBLOCK: a pipe would otherwise block until somebody writes.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.file: BinaryIO = os.fdopen(descriptor, "rb", buffering=0)
-        self.status = os.fstat(descriptor)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self.status = os.fstat(self._descriptor)
         self.archive = path.suffix == ".gz"
 
     @property
@@ -155,7 +162,7 @@ class Source:
         return stat.S_ISREG(self.status.st_mode)
 
     def close(self) -> None:
-        self.file.close()
+        os.close(self._descriptor)
 
     @functools.cached_property
     def tail(self) -> bytes:
@@ -165,7 +172,7 @@ class Source:
 
     def shrank(self) -> bool:
         """Whether it was truncated since it was opened."""
-        return os.fstat(self.file.fileno()).st_size < self.size
+        return os.fstat(self._descriptor).st_size < self.size
 
     def at(self, offset: int, length: int) -> bytes:
         """The bytes at an offset of the text, fewer at its end.
@@ -173,8 +180,8 @@ class Source:
         :raises EOFError, gzip.BadGzipFile, zlib.error: an archive is incomplete or damaged
         """
         if not self.archive:
-            return os.pread(self.file.fileno(), length, offset)
-        with self._opened(offset) as text:
+            return os.pread(self._descriptor, length, offset)
+        with self._unpacked(offset) as text:
             return text.read(length)
 
     def chunks(self, offset: int, chunk: int) -> Iterator[bytes]:
@@ -184,7 +191,7 @@ class Source:
         :raises EOFError, gzip.BadGzipFile, zlib.error: an archive is incomplete or damaged
         """
         if self.archive:
-            with self._opened(offset) as text:
+            with self._unpacked(offset) as text:
                 while piece := text.read(chunk):
                     yield piece
             return
@@ -192,11 +199,15 @@ class Source:
             offset += len(piece)
             yield piece
 
-    def _opened(self, offset: int) -> gzip.GzipFile:
-        self.file.seek(0)
-        text = gzip.GzipFile(fileobj=self.file)
-        text.seek(offset)
-        return text
+    @contextlib.contextmanager
+    def _unpacked(self, offset: int) -> Iterator[gzip.GzipFile]:
+        with (
+            open(self._descriptor, "rb", closefd=False) as packed,
+            gzip.GzipFile(fileobj=packed) as text,
+        ):
+            packed.seek(0)
+            text.seek(offset)
+            yield text
 
 
 @dataclass(frozen=True)
@@ -232,14 +243,15 @@ class Family:
 
     :ivar rotated: by last change, oldest first
     :ivar newest_ns: last change of any of them
+    :ivar opened_ns: when it was looked at, nanoseconds since the epoch
     """
 
     path: str
     live: Source | None
     rotated: list[Source]
     newest_ns: int
+    opened_ns: int
     discarded: bool = False
-    _closed: bool = field(default=False, repr=False)
 
     def __enter__(self) -> Family:
         return self
@@ -285,6 +297,7 @@ def observe(path: str, known: Bookmark | None = None) -> Family:
     :raises LogUnreadable: the log exists and cannot be read
     """
     name = Path(path)
+    opened_ns = time.time_ns()
     # First: what is truncated after this was copied before, so that the list below shows the copy.
     live = _open(name)
     if live is not None and not live.is_regular:
@@ -295,7 +308,7 @@ def observe(path: str, known: Bookmark | None = None) -> Family:
                 hint="Name the file that PM2 writes.",
                 details={"reason": "not_a_file"},
             )
-        return Family(path, None, [], 0, discarded=True)
+        return Family(path, None, [], 0, opened_ns, discarded=True)
     listed = _rotated(name)
     newest = max([status.st_mtime_ns for status, _ in listed] + ([live.mtime_ns] if live else []), default=0)
     rotated: list[Source] = []
@@ -313,7 +326,7 @@ def observe(path: str, known: Bookmark | None = None) -> Family:
                 opened.close()
             raise FamilyChanged
         rotated.append(source)
-    return Family(path, live, rotated, newest)
+    return Family(path, live, rotated, newest, opened_ns)
 
 
 def _open(path: Path) -> Source | None:
@@ -414,7 +427,7 @@ def advanced(family: Family, consumed: Mapping[tuple[int, int], tuple[int, bool]
     live = None if family.live is None else _position(family.live, consumed.get(family.live.identity))
     if not consumed and family.live is not None and family.live.shrank():
         raise FamilyChanged
-    return Bookmark(family.path, live, tuple(rotated[-KEPT_POSITIONS:]), family.newest_ns)
+    return Bookmark(family.path, live, tuple(rotated[-KEPT_POSITIONS:]), family.newest_ns, family.opened_ns)
 
 
 def _position(source: Source, consumed: tuple[int, bool] | None) -> Position:
@@ -515,11 +528,11 @@ def _place(
     """Decide which of the new files are read, and what that proves."""
     live = known.live
     rotated = [source for source in new if source is not family.live]
-    from_start = [
-        source
-        for source in rotated
-        if source.mtime_ns >= known.newest_ns and not family.duplicates_live(source)
-    ]
+    # Anything that appeared may have been written to and truncated since; also what is empty now.
+    appeared = [source for source in rotated if source.mtime_ns >= known.newest_ns]
+    from_start = [source for source in appeared if not family.duplicates_live(source)]
+    if family.live is not None and family.live in new:
+        appeared.append(family.live)
     copy: Source | None = None
     if live is None:
         continuity, reason = "proven", "there was no file"
@@ -527,9 +540,13 @@ def _place(
         continuity, reason = "proven", "appended" if followed is family.live else "renamed"
         if followed is family.live:
             # It has all that came since; what is beside it was compressed or copied there.
-            from_start = []
+            appeared, from_start = [], []
     elif live.size == 0:
-        untouched = followed is not None and (followed.size, followed.mtime_ns) == (0, live.mtime_ns)
+        untouched = (
+            followed is not None
+            and (followed.size, followed.mtime_ns) == (0, live.mtime_ns)
+            and live.mtime_ns < known.taken_ns - CLOCK_TICK_NS
+        )
         continuity, reason = ("proven", "empty as before") if untouched else ("unproven", "was empty")
     else:
         copy = next((source for source in rotated if _goes_on(source, live)), None)
@@ -542,8 +559,8 @@ def _place(
     if family.live is not None and family.live in new:
         from_start.append(family.live)
     segments += [Segment(source, 0) for source in from_start if source.size]
-    if continuity == "proven" and any(source.size for source in from_start):
-        continuity, reason = "unproven", f"{reason}, and a file was read from its beginning"
+    if continuity == "proven" and appeared:
+        continuity, reason = "unproven", f"{reason}, and there is a new file"
     order = {source.identity: number for number, source in enumerate(family.sources)}
     return Continuation(
         tuple(sorted(segments, key=lambda segment: order[segment.source.identity])), continuity, reason
