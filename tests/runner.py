@@ -57,6 +57,7 @@ class Runner:
     run_id: str = "run-1"
     drift: str = "fail"
     lock_timeout_ms: int = 1500
+    statement_timeout_ms: int = 60_000
     attempts: int = 5
     retry_pause_s: float = 0.05
 
@@ -84,6 +85,7 @@ class Runner:
             f"rollout {self.run_id}",
             read_only=check,
             lock_timeout_ms=self.lock_timeout_ms,
+            statement_timeout_ms=self.statement_timeout_ms,
         )
 
     def rehearse(self, check: bool = False) -> Outcome:
