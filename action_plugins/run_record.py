@@ -9,14 +9,17 @@ import datetime
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from ansible import context
 from ansible.errors import AnsibleActionFail
@@ -25,7 +28,8 @@ from ansible.release import __version__ as ansible_version
 
 #: Raised when the shape of report.json changes.
 FORMAT = 1
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
+_RUN_ID = re.compile(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
+_SECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,120}")
 
 
 def new_run_id(now: datetime.datetime) -> str:
@@ -57,13 +61,16 @@ def assemble(run: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> 
 
 def outcome(sections: Mapping[str, Any]) -> str:
     """``failed`` as soon as one section failed, ``succeeded`` once the section ``end`` is there, else ``running``."""
-    if any(section.get("failed") for section in sections.values()):
+    if any(section.get("failed") or section.get("unreachable") for section in sections.values()):
         return "failed"
     return "succeeded" if "end" in sections else "running"
 
 
 def pruned(value: Any) -> Any:
-    """A module's result without what Ansible adds to it (its arguments, its own bookkeeping) and without diffs."""
+    """A module's result without what Ansible adds to it (its arguments, its own bookkeeping) and without diffs.
+
+    :raises AnsibleActionFail: a value that JSON has no form for; told by its type alone, it may be a secret
+    """
     if isinstance(value, Mapping):
         left_out = (
             "invocation",
@@ -83,7 +90,13 @@ def pruned(value: Any) -> Any:
         return [pruned(item) for item in value]
     if isinstance(value, str):
         return str(value)
-    return value
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    raise AnsibleActionFail(f"a value of type {type(value).__name__} cannot be recorded")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -109,7 +122,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result["changed"] = False
         if given["run_id"] and not _RUN_ID.fullmatch(given["run_id"]):
             raise AnsibleActionFail(
-                f"run_id {given['run_id']!r} must have letters, digits, '.', '_' and '-' only, 41 at most"
+                f"run_id {given['run_id']!r} must have letters, digits, '.', '_' and '-' only, 41 at most,"
+                " and not be 'latest'"
+            )
+        if given["section"] is not None and not _SECTION.fullmatch(given["section"]):
+            raise AnsibleActionFail(
+                f"section {given['section']!r} names a file too: letters, digits, ' ', '.', '_' and '-' only"
             )
         if given["state"] == "begun":
             run_id = given["run_id"] or new_run_id(datetime.datetime.now(datetime.UTC))
@@ -118,6 +136,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 self._begin(folder, task_vars)
             result["ansible_facts"] = {"run_id": run_id, "run_folder": str(folder)}
             return result
+        if not given["run_id"]:
+            raise AnsibleActionFail("run_id is empty; the task with state: begun sets it")
         if not self._task.check_mode:
             folder = Path(given["report_dir"]) / given["run_id"]
             self._record(
@@ -135,6 +155,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             _assemble_file(folder)
         latest = folder.parent / "latest"
         fresh = folder.parent / f".latest-{os.getpid()}"
+        fresh.unlink(missing_ok=True)  # of a process of the same number that died here
         fresh.symlink_to(folder.name)
         fresh.replace(latest)
 
@@ -155,10 +176,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
     def _record(self, folder: Path, host: str, section: str, data: Any) -> None:
+        if not (folder / "run.json").is_file():
+            raise AnsibleActionFail(f"run {folder.name} was not begun: {folder} has no run.json")
+        host_file = quote(host, safe=":")  # a host may be called anything
         body = dict(data) if isinstance(data, Mapping) else {"value": data}
         sql = body.pop("sql", "")
         if sql:
-            path = folder / "sql" / f"{host}.{section.replace(' ', '_')}.sql"
+            path = folder / "sql" / f"{host_file}.{section.replace(' ', '_')}.sql"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(sql, encoding="utf-8")
             body["sql"] = {
@@ -167,7 +191,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         body["recorded_at"] = _now()
         with _locked(folder):
-            path = folder / "hosts" / f"{host}.json"
+            path = folder / "hosts" / f"{host_file}.json"
             sections = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             sections[section] = body
             _write_json(path, sections)
@@ -185,7 +209,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _assemble_file(folder: Path) -> None:
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     hosts = {
-        path.name.removesuffix(".json"): json.loads(path.read_text(encoding="utf-8"))
+        unquote(path.name.removesuffix(".json")): json.loads(path.read_text(encoding="utf-8"))
         for path in (folder / "hosts").glob("*.json")
     }
     _write_json(folder / "report.json", assemble(run, hosts))
@@ -202,7 +226,9 @@ def _now() -> str:
 
 
 def _commit(root: Path) -> dict[str, Any]:
-    """Commit of this repository, and whether something in it is not committed; empty outside git."""
+    """Commit of this repository, and whether something in it is not committed; empty without git."""
+    if shutil.which("git") is None:
+        return {}
     answer = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+"],
         capture_output=True,
