@@ -115,8 +115,9 @@ SELECT c.relname, y.polname, y.polcmd, y.polpermissive,
 """
 
 _STATISTICS = """
-SELECT s.stxname, pg_get_statisticsobjdef(s.oid)
-  FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE n.nspname = %s ORDER BY s.stxname
+SELECT s.stxname, c.relname, pg_get_statisticsobjdef(s.oid)
+  FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace JOIN pg_class c ON c.oid = s.stxrelid
+ WHERE n.nspname = %s ORDER BY s.stxname
 """
 
 _RELATION_KIND = {"r": "table", "p": "table", "f": "foreign table", "v": "view", "m": "view", "S": "sequence"}
@@ -168,14 +169,14 @@ def table_of(name: str, entry: Mapping[str, Any] | None) -> str | None:
     """The table that an entry belongs to.
 
     :param name: the entry's name
-    :param entry: its attributes; needed for indexes, whose name does not hold the table
+    :param entry: its attributes; needed for indexes, sequences and statistics, whose name does not hold the table
     """
     kind, _, rest = name.removeprefix("comment on ").partition(" ")
     if kind == "table":
         return rest
     if kind in ("column", "constraint", "trigger", "policy"):
         return rest.partition(".")[0]
-    if kind in ("index", "sequence") and entry is not None:
+    if kind in ("index", "sequence", "statistics") and entry is not None:
         owner = entry.get("table") or entry.get("owned_by") or ""
         return owner.partition(".")[0] or None
     return None
@@ -345,8 +346,8 @@ def _policy(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
 
 
 def _statistics(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
-    name, definition = row
-    entries[f"statistics {name}"] = {"definition": definition}
+    name, table, definition = row
+    entries[f"statistics {name}"] = {"table": table, "definition": definition}
 
 
 _READERS: list[tuple[str, Callable[[dict[str, Entry], tuple[Any, ...]], None]]] = [

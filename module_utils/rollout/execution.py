@@ -7,42 +7,31 @@ the catalog is what the rehearsal said it would be.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from ansible.module_utils.rollout import catalog, diff, ledger, locks, transaction
+from ansible.module_utils.rollout.budget import check_budget
 from ansible.module_utils.rollout.catalog import Catalog
 from ansible.module_utils.rollout.connection import Command, Session
 from ansible.module_utils.rollout.diff import Change, Difference
 from ansible.module_utils.rollout.errors import (
     ConnectionFailed,
     DriftFound,
-    LockBudgetExceeded,
     RolloutError,
     StatementFailed,
 )
 from ansible.module_utils.rollout.fingerprint import fingerprint
 from ansible.module_utils.rollout.ledger import Entered
-from ansible.module_utils.rollout.locks import TableLock
 from ansible.module_utils.rollout.migration import Migration, Statement, in_schema
 from ansible.module_utils.rollout.observation import Observation
 from ansible.module_utils.rollout.plan import EQUAL, PARTIAL, Rehearsed
 from ansible.module_utils.rollout.script import Script
+from ansible.module_utils.rollout.waiting import with_attempts
 
-#: SQLSTATEs after which the same transaction may succeed: lock_not_available, deadlock_detected.
-_RETRIED = ("55P03", "40P01")
 #: How long to ask what became of a COMMIT whose answer was lost, seconds.
 _VERDICT_PATIENCE_S = 15.0
 _STATE_AFTER = {EQUAL: "adopted", PARTIAL: "completed"}
-
-_BLOCKERS = """
-SELECT a.pid, a.application_name, a.state, c.relname, l.mode,
-       round(extract(epoch FROM clock_timestamp() - a.xact_start))::int
-  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_stat_activity a USING (pid)
- WHERE l.locktype = 'relation' AND l.granted AND n.nspname = %s AND c.relname = ANY(%s) AND a.pid <> pg_backend_pid()
- ORDER BY a.xact_start LIMIT 10
-"""
 
 
 @dataclass(frozen=True)
@@ -113,22 +102,17 @@ def execute(
     """
     done = Executed(fingerprint_before=fingerprint(seen.catalog.entries))
     _check_late_budget(migration, rehearsed, seen)
-    for attempt in range(1, settings.attempts + 1):
-        done.attempts = attempt
-        try:
-            script = _run_statements(session, migration, chosen, settings)
-            break
-        except StatementFailed as error:
-            session.rollback()
-            if error.details.get("sqlstate") not in _RETRIED:
-                raise
-            if attempt == settings.attempts:
-                raise _blocked(session, error, migration, seen, settings) from None
-            time.sleep(settings.retry_pause_s * 2 ** (attempt - 1))
+    script, done.attempts = with_attempts(
+        session,
+        lambda: _run_statements(session, migration, chosen, settings),
+        attempts=settings.attempts,
+        pause_s=settings.retry_pause_s,
+        tables=tables_in_the_way(migration, seen),
+    )
     after = script.catalog("after")
     try:
         done.locks = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
-        _check_budget(migration, done.locks, seen)
+        check_budget(migration, done.locks, seen.protected)
         _check_same_transaction(script)
         _check_catalog(migration, rehearsed, seen.catalog, after)
     except RolloutError:
@@ -148,7 +132,7 @@ def execute(
         applied_from=settings.applied_from,
         statements=len(chosen),
         duration_ms=script.elapsed("begin", "end") * 1000,
-        changes=_recorded(rehearsed.changes, after),
+        changes=_recorded([*rehearsed.changes, *_standing_late(rehearsed, standing)], after),
         adopted=frozenset(standing),
     )
     create = [] if seen.ledger.exists else ledger.create_commands(settings.ledger)
@@ -160,6 +144,12 @@ def execute(
         session.rollback()
         raise
     return done
+
+
+def tables_in_the_way(migration: Migration, seen: Observation) -> set[str]:
+    """Tables that existed before and that a migration may have to lock."""
+    managed = {name.removeprefix("table ") for name in seen.ledger.expected if name.startswith("table ")}
+    return {*migration.existing_tables, *migration.grows, *seen.protected, *managed}
 
 
 def _run_statements(
@@ -184,18 +174,6 @@ def _run_statements(
     return script
 
 
-def _check_budget(migration: Migration, held: Mapping[str, str], seen: Observation) -> None:
-    budget = locks.budget_for(seen.protected, migration.locks)
-    over = locks.over_budget([TableLock(table, mode) for table, mode in held.items()], budget)
-    if over:
-        told = "; ".join(f"{lock.mode} on {lock.table} (allowed: {budget[lock.table]})" for lock in over)
-        raise LockBudgetExceeded(
-            f"{migration.label} locks a protected table too hard: {told}. It was rolled back before COMMIT.",
-            hint="Take the foreign key or trigger out, or declare the lock under 'locks' in its migration.yml.",
-            details={"locks": [{"table": lock.table, "mode": lock.mode} for lock in over]},
-        )
-
-
 def _check_late_budget(migration: Migration, rehearsed: Rehearsed, seen: Observation) -> None:
     """Statements outside a transaction keep no locks to be read; theirs are known: SHARE UPDATE EXCLUSIVE.
 
@@ -207,7 +185,7 @@ def _check_late_budget(migration: Migration, rehearsed: Rehearsed, seen: Observa
         for table in [catalog.table_of(change.object, change.after or change.before)]
         if table
     }
-    _check_budget(migration, held, seen)
+    check_budget(migration, held, seen.protected)
 
 
 def _check_same_transaction(script: Script) -> None:
@@ -236,6 +214,11 @@ def _check_catalog(migration: Migration, rehearsed: Rehearsed, before: Catalog, 
             hint="Somebody else changed the schema meanwhile, or the migration depends on the time. Run again.",
             details={"differences": [difference.as_json() for difference in wrong]},
         )
+
+
+def _standing_late(rehearsed: Rehearsed, standing: Sequence[str]) -> list[Change]:
+    """Made by somebody else before the statements outside the transaction could make them; recorded at once."""
+    return [change for change in rehearsed.late_changes if change.object in standing]
 
 
 def _recorded(foretold: Sequence[Change], after: Catalog) -> list[Change]:
@@ -284,23 +267,4 @@ def _what_became_of(open_session: Callable[[], Session], xid: str, migration: Mi
         f"{migration.label}: the connection was lost in COMMIT and its outcome is not known: {last}",
         hint="Run again: the ledger row was written in the same transaction and tells what happened.",
         details={"xid": xid},
-    )
-
-
-def _blocked(
-    session: Session, error: StatementFailed, migration: Migration, seen: Observation, settings: Settings
-) -> StatementFailed:
-    """The same error, with who stood in the way."""
-    tables = {*migration.existing_tables, *seen.protected, *migration.grows}
-    tables |= {name.removeprefix("table ") for name in seen.ledger.expected if name.startswith("table ")}
-    rows = session.run([Command(_BLOCKERS, (settings.schema, sorted(tables)))])[0]
-    told = [
-        f"backend {pid} ({name or 'unnamed'}, {state}, transaction open for {age} s) holds"
-        f" {locks.mode_from_catalog(mode)} on {table}"
-        for pid, name, state, table, mode, age in rows
-    ]
-    return StatementFailed(
-        f"{error.message}\n  after {settings.attempts} attempts; in the way: {'; '.join(told) or 'nobody any more'}",
-        hint="Wait for that transaction to end, then run again. The rollout ends nobody's session.",
-        details={**error.details, "blockers": told},
     )

@@ -249,14 +249,15 @@ def finish_commands(
 ) -> list[Command]:
     """Turn an ``unfinished`` row into a finished one, after the statements outside the transaction.
 
-    :param late: what those statements did
+    :param late: what those statements did; what is recorded already (because it stood before) stays so
     """
     name = quoted(ledger)
     in_force = "target_schema = %s AND id = %s AND rolled_back_at IS NULL"
     return [
         Command(
             f"INSERT INTO {name}.change (seq, object, action, before, after)"
-            f" SELECT m.seq, {_CHANGE_COLUMNS} FROM {name}.migration m, {_CHANGE_ROWS} WHERE {in_force}",
+            f" SELECT m.seq, {_CHANGE_COLUMNS} FROM {name}.migration m, {_CHANGE_ROWS} WHERE {in_force}"
+            " ON CONFLICT DO NOTHING",
             (_change_rows(late), schema, migration_id),
         ),
         Command(f"UPDATE {name}.migration SET state = %s WHERE {in_force}", (state, schema, migration_id)),

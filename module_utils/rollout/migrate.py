@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible.module_utils.rollout import catalog, concurrent, diff, locks, plan, rehearsal, removal, repair
-from ansible.module_utils.rollout.connection import Command, Session
+from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.diff import Change
 from ansible.module_utils.rollout.errors import DriftFound, RolloutError, SourceError
 from ansible.module_utils.rollout.execution import CatalogMismatch, Executed, Settings, execute
 from ansible.module_utils.rollout.fingerprint import fingerprint
+from ansible.module_utils.rollout.mending import mend
 from ansible.module_utils.rollout.migration import Migration
 from ansible.module_utils.rollout.observation import Observation, acquire_lock, observe
 from ansible.module_utils.rollout.plan import Rehearsed, Verdict
@@ -173,11 +174,17 @@ def dump_rehearsal(found: Mapping[str, Rehearsed]) -> str:
 
 def load_rehearsal(text: str) -> dict[str, Rehearsed]:
     """The reverse of :func:`dump_rehearsal`."""
+
+    def changes(listed: Sequence[Mapping[str, Any]]) -> tuple[Change, ...]:
+        return tuple(Change(**change) for change in listed)
+
     return {
         number: Rehearsed(
-            changes=tuple(Change(**change) for change in body["changes"]),
-            late_changes=tuple(Change(**change) for change in body["late_changes"]),
+            changes=changes(body["changes"]),
+            late_changes=changes(body["late_changes"]),
+            late_steps=tuple(changes(step) for step in body["late_steps"]),
             seconds=body["seconds"],
+            between=body["between"],
         )
         for number, body in json.loads(text).items()
     }
@@ -294,7 +301,7 @@ def _bring_in(
                 hint="Run again: the ledger says 'unfinished' and the next run goes on there.",
             )
         final = {plan.EQUAL: "adopted", plan.PARTIAL: "completed"}.get(verdict.state, "applied")
-        concurrent.finish(session, migration, body.late_changes, final, settings, done)
+        concurrent.finish(session, seen, migration, body, final, settings, done)
     return done
 
 
@@ -323,28 +330,8 @@ def _mend(
     if check:
         outcome.summary = f"{verdict.migration.label} is drifted: would repair {names}"
         return
-    if mending.transactional:
-        try:
-            session.run(
-                [
-                    Command("BEGIN"),
-                    catalog.search_path(settings.schema),
-                    *mending.transactional,
-                    Command("COMMIT"),
-                ]
-            )
-        except RolloutError:
-            session.rollback()
-            raise
-    for command in mending.concurrent:
-        session.run_alone(command)
-    after = catalog.read(session, settings.schema)
-    left = [d for d in verdict.differences if d.expected != after.entries.get(d.object)]
-    if left:
-        raise DriftFound(
-            f"{verdict.migration.label}: still not as it must be after the repair:\n{diff.as_text(left)}"
-        )
-    outcome.fingerprint = fingerprint(after.entries)
+    outcome.locks = mend(session, seen, verdict, mending, settings)
+    outcome.fingerprint = fingerprint(catalog.read(session, settings.schema).entries)
     outcome.summary = f"{verdict.migration.label} repaired: {names}"
 
 

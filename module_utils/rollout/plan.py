@@ -68,6 +68,7 @@ class Rehearsed:
 
     :ivar changes: by its transactional statements
     :ivar late_changes: by the statements that run outside a transaction, after them
+    :ivar late_steps: the same, statement by statement
     :ivar seconds: server time of its statements
     :ivar between: shapes that an object has between two statements of the migration, by object; only filled for a
         migration that was begun by hand
@@ -75,6 +76,7 @@ class Rehearsed:
 
     changes: tuple[Change, ...]
     late_changes: tuple[Change, ...] = ()
+    late_steps: tuple[tuple[Change, ...], ...] = ()
     seconds: float = 0.0
     between: Mapping[str, Sequence[Entry | None]] = field(default_factory=dict)
 
@@ -152,7 +154,7 @@ def decide(
     check_history(migrations, ledger)
     grows = tuple(table for migration in migrations for table in migration.grows)
     pending = [m for m in migrations if m.id not in ledger.rows or ledger.rows[m.id].state == UNFINISHED]
-    versions = _versions(pending, rehearsed or {})
+    versions = _versions(pending, rehearsed or {}, ledger)
     drift = _drift(ledger, actual, grows, versions, pending, rehearsed)
     verdicts = []
     for migration in migrations:
@@ -166,12 +168,21 @@ def decide(
     return verdicts
 
 
-def _versions(pending: Sequence[Migration], rehearsed: Mapping[str, Rehearsed]) -> dict[str, _Versions]:
+def _versions(
+    pending: Sequence[Migration], rehearsed: Mapping[str, Rehearsed], ledger: Ledger
+) -> dict[str, _Versions]:
     found: dict[str, _Versions] = {}
     for migration in pending:
         for change in rehearsed[migration.id].all_changes if migration.id in rehearsed else ():
             versions = found.setdefault(change.object, _Versions([change.before], [""]))
             shapes = [*rehearsed[migration.id].between.get(change.object, ()), change.after]
+            if (
+                migration.id in ledger.rows
+                and change in rehearsed[migration.id].late_changes
+                and change.after
+            ):
+                # Unfinished: an index whose concurrent build was interrupted is dropped and built again.
+                shapes.insert(0, {**change.after, "invalid": True})
             versions.shapes += shapes
             versions.made_by += [migration.id] * len(shapes)
     return found
@@ -256,10 +267,8 @@ def _by_shape(
     wrong += _half_made_extras(ledger, actual, rehearsed, versions, grows, standing)
     if wrong:
         return Verdict(migration, DRIFTED, tuple(wrong), tuple(standing), tuple(missing))
-    if not standing and not begun:
-        state = ABSENT  # also when it changes rows only, which the catalog cannot show
-    else:
-        state = PARTIAL if missing else EQUAL
+    # A migration that changes rows only leaves nothing in the catalog to stand, and is absent.
+    state = ABSENT if not standing and not begun else PARTIAL if missing else EQUAL
     return Verdict(migration, state, (), tuple(standing), tuple(missing))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ansible.module_utils.rollout import catalog, diff, locks, transaction
 from ansible.module_utils.rollout.catalog import Catalog, Entry
@@ -99,8 +100,8 @@ def _add_migration(script: Script, migration: Migration, schema: str, scratch: s
     script.add_clock((migration.id, "begin"))
     transactional = sum(statement.transactional for statement in migration.statements)
     for at, statement in enumerate(migration.statements):
-        if at == transactional:
-            script.add_catalog(scratch, (migration.id, "transactional"))
+        if at >= transactional:
+            script.add_catalog(scratch, (migration.id, "before", at))
         place = f"rehearsal of {statement.place}"
         script.add(Command(in_schema(statement.rehearsal_text, scratch), place=place))
         if each:
@@ -119,11 +120,15 @@ def _digest(
     held: list[TableLock] = []
     for migration in migrations:
         whole = reading((migration.id, "whole"))
-        middle = (migration.id, "transactional")
-        transactional = reading(middle) if script.has(middle) else whole
+        first_late = sum(statement.transactional for statement in migration.statements)
+        late = [reading((migration.id, "before", at)) for at in range(first_late, len(migration.statements))]
+        transactional = late[0] if late else whole
         by_migration[migration.id] = Rehearsed(
             changes=tuple(_onto(live, stubs, diff.changes(before, transactional))),
             late_changes=tuple(_onto(live, stubs, diff.changes(transactional, whole))),
+            late_steps=tuple(
+                tuple(_onto(live, stubs, diff.changes(one, other))) for one, other in pairwise([*late, whole])
+            ),
             seconds=script.elapsed((migration.id, "begin"), (migration.id, "end")),
         )
         _check_promise(migration, by_migration[migration.id])

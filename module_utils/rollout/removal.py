@@ -11,48 +11,57 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.rollout import catalog, diff, ledger, locks, transaction
+from ansible.module_utils.rollout.budget import check_budget
 from ansible.module_utils.rollout.catalog import Catalog, Entry, table_of
+from ansible.module_utils.rollout.comments import comment_command
 from ansible.module_utils.rollout.connection import Command, Session
-from ansible.module_utils.rollout.errors import DriftFound, LockBudgetExceeded, RemovalRefused, RolloutError
-from ansible.module_utils.rollout.execution import Settings
+from ansible.module_utils.rollout.errors import DriftFound, RemovalRefused, RolloutError
+from ansible.module_utils.rollout.execution import Settings, tables_in_the_way
 from ansible.module_utils.rollout.ledger import Row
-from ansible.module_utils.rollout.locks import TableLock
 from ansible.module_utils.rollout.migration import Migration
 from ansible.module_utils.rollout.observation import Observation
 from ansible.module_utils.rollout.script import Script
+from ansible.module_utils.rollout.waiting import with_attempts
 
-# Whatever hangs on our relations and functions, brought back to the relation or function that a person knows it by.
+# What depends on our relations, functions and types: which catalog it is in, the relation and the name by which it is
+# an entry of the catalog reading, and PostgreSQL's own description of it.
 _DEPENDANTS = """
 WITH ours AS (
     SELECT 'pg_class'::regclass AS classid, c.oid AS objid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = %(schema)s AND c.relname = ANY(%(relations)s)
+    UNION ALL
+    SELECT 'pg_type'::regclass, c.reltype FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = %(schema)s AND c.relname = ANY(%(relations)s)
     UNION ALL
     SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname = %(schema)s AND p.proname || '(' || oidvectortypes(p.proargtypes) || ')' = ANY(%(functions)s)
     UNION ALL
     SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-     WHERE n.nspname = %(schema)s AND (t.typname = ANY(%(types)s)
-        OR t.typrelid IN (SELECT c.oid FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = ANY(%(relations)s)))
-), partitions AS (
-    SELECT h.inhrelid AS oid FROM pg_inherits h JOIN ours ON ours.objid = h.inhparent
-), hanging AS (
-    SELECT d.classid, d.objid, d.objsubid,
-           coalesce(o.conrelid, g.tgrelid, r.ev_class, a.adrelid, x.indrelid, y.polrelid,
-                    CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid END) AS relation
-      FROM pg_depend d JOIN ours ON (ours.classid, ours.objid) = (d.refclassid, d.refobjid)
-      LEFT JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
-      LEFT JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
-      LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-      LEFT JOIN pg_attrdef a ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
-      LEFT JOIN pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid
-      LEFT JOIN pg_index x ON d.classid = 'pg_class'::regclass AND x.indexrelid = d.objid
-     WHERE d.deptype = 'n'
+     WHERE n.nspname = %(schema)s AND t.typname = ANY(%(types)s)
 )
-SELECT DISTINCT pg_describe_object(classid, objid, objsubid) FROM hanging
- WHERE coalesce(relation, 0) NOT IN (SELECT objid FROM ours WHERE classid = 'pg_class'::regclass)
-   AND coalesce(relation, 0) NOT IN (SELECT oid FROM partitions)
-   AND (classid, objid) NOT IN (SELECT classid, objid FROM ours)
- ORDER BY 1
+SELECT DISTINCT
+       CASE d.classid WHEN 'pg_trigger'::regclass THEN 'trigger' WHEN 'pg_constraint'::regclass THEN 'constraint'
+                      WHEN 'pg_policy'::regclass THEN 'policy' WHEN 'pg_attrdef'::regclass THEN 'column'
+                      WHEN 'pg_proc'::regclass THEN 'function' WHEN 'pg_class'::regclass THEN 'relation' ELSE '' END,
+       CASE WHEN r.relnamespace = 0 OR n.nspname = %(schema)s THEN r.relname ELSE n.nspname || '.' || r.relname END,
+       coalesce(g.tgname::text, o.conname, y.polname, a.attname,
+                p.proname || '(' || oidvectortypes(p.proargtypes) || ')', ''),
+       coalesce(r.relispartition, false),
+       pg_describe_object(d.classid, d.objid, d.objsubid)
+  FROM pg_depend d JOIN ours ON (ours.classid, ours.objid) = (d.refclassid, d.refobjid)
+  LEFT JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
+  LEFT JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
+  LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+  LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
+  LEFT JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+  LEFT JOIN pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid
+  LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+  LEFT JOIN pg_index x ON d.classid = 'pg_class'::regclass AND x.indexrelid = d.objid
+  LEFT JOIN pg_class r ON r.oid = coalesce(o.conrelid, g.tgrelid, w.ev_class, f.adrelid, y.polrelid, x.indrelid,
+                                           CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid END)
+  LEFT JOIN pg_namespace n ON n.oid = r.relnamespace
+ WHERE d.deptype = 'n' AND d.classid <> 'pg_default_acl'::regclass
+ ORDER BY 5
 """
 
 
@@ -63,13 +72,14 @@ class Removal:
     :ivar drops: entry names to drop, in order
     :ivar kept: entries that the migration adopted, which stay
     :ivar commands: what will be sent
+    :ivar touched: every entry that the migration created or altered: these may change, nothing else may
     """
 
     row: Row
     drops: tuple[str, ...]
     kept: tuple[str, ...]
     commands: tuple[Command, ...]
-    restored: tuple[str, ...]
+    touched: frozenset[str]
 
 
 def plan_removal(
@@ -95,10 +105,14 @@ def plan_removal(
     kept = tuple(name for name, action, _, _ in changes if action == "adopted")
     restores = _restores(migration, changes)
     drops = _top_level(created, seen.catalog)
-    _refuse_dependants(session, migration, created, settings)
+    _refuse_what_is_not_ours(session, seen, migration, created, settings)
     _refuse_rows(session, migration, drops, settings)
-    commands = [*restores.values(), *_drop_commands(drops, created, settings.schema)]
-    return Removal(row, tuple(drops), kept, tuple(commands), tuple(restores))
+    commands = [
+        *restores.values(),
+        *_comment_commands(created, seen.catalog, settings.schema),
+        *_drop_commands(drops, created, settings.schema),
+    ]
+    return Removal(row, tuple(drops), kept, tuple(commands), frozenset([*created, *restores]))
 
 
 def remove(
@@ -122,14 +136,20 @@ def remove(
     script.add(transaction.held_locks(settings.schema), name="held")
     script.add_catalog(settings.schema, "after")
     try:
-        script.run(session)
+        with_attempts(
+            session,
+            lambda: script.run(session),
+            attempts=settings.attempts,
+            pause_s=settings.retry_pause_s,
+            tables=[*tables, *tables_in_the_way(migration, seen)],
+        )
         filled = [table for table in tables if script.rows(("rows", table))[0][0]]
         if filled:
             raise RemovalRefused(
                 f"rows arrived in {', '.join(filled)} while {migration.label} was being taken back"
             )
         held = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
-        _check_budget(migration, held, seen)
+        check_budget(migration, held, seen.protected, "taking back ")
         _check_others(migration, seen.catalog, script.catalog("after"), removal)
         session.run(
             [ledger.roll_back_command(settings.ledger, removal.row.seq, settings.run_id), Command("COMMIT")]
@@ -140,36 +160,16 @@ def remove(
     return held
 
 
-def _check_budget(migration: Migration, held: dict[str, str], seen: Observation) -> None:
-    over = locks.over_budget(
-        [TableLock(table, mode) for table, mode in held.items()],
-        locks.budget_for(seen.protected, migration.locks),
-    )
-    if over:
-        told = ", ".join(f"{lock.mode} on {lock.table}" for lock in over)
-        raise LockBudgetExceeded(
-            f"taking {migration.label} back locks a protected table too hard: {told}; rolled back before COMMIT",
-            hint="Declare the lock under 'locks' in its migration.yml if the application can bear it.",
-        )
-
-
 def _check_others(migration: Migration, before: Catalog, after: Catalog, removal: Removal) -> None:
     """What must still stand, stands as it was."""
-    gone = set(removal.drops)
-    tables = {name.removeprefix("table ") for name in gone if name.startswith("table ")}
-    parents = before.partitions_of(tuple(tables))
+    tables = {name.removeprefix("table ") for name in removal.drops if name.startswith("table ")}
+    tables |= before.partitions_of(tuple(tables))
     wrong = []
     for change in diff.changes(before, after):
         name = change.object.removeprefix("comment on ")
         owner = table_of(name, before.entries.get(name))
-        if (
-            name in gone
-            or owner in tables | parents
-            or name in removal.restored
-            or change.object in removal.restored
-        ):
-            continue
-        wrong.append(diff.Difference(change.object, "changed", change.before, change.after))
+        if not (change.object in removal.touched or name in removal.touched or owner in tables):
+            wrong.append(diff.Difference(change.object, "changed", change.before, change.after))
     if wrong:
         raise DriftFound(
             f"taking {migration.label} back would also change other objects; rolled back:\n{diff.as_text(wrong)}"
@@ -193,34 +193,48 @@ def _restores(migration: Migration, changes: Sequence[tuple[Any, ...]]) -> dict[
     return commands
 
 
+def _comment_commands(created: dict[str, Entry], actual: Catalog, schema: str) -> list[Command]:
+    """Comments that the migration put on what stood before; those on its own objects go with them."""
+    return [
+        comment_command(name, None, actual, schema)
+        for name in sorted(created)
+        if name.startswith("comment on ")
+        and name.removeprefix("comment on ") not in created
+        and name.removeprefix("comment on ") in actual.entries
+    ]
+
+
 def _top_level(created: dict[str, Entry], actual: Catalog) -> list[str]:
-    """What has to be named in a DROP: the rest goes with its table. In an order that RESTRICT accepts."""
-    tables = {name.removeprefix("table ") for name in created if name.startswith("table ")}
-    partitions = {table for table in tables if created[f"table {table}"].get("parent") in tables}
+    """What has to be named in a DROP: the rest goes with its table or view. In an order that RESTRICT accepts."""
+    relations = {
+        name.removeprefix("foreign ").partition(" ")[2]
+        for name in created
+        if name.startswith(("table ", "foreign table ", "view "))
+    }
     order = [
         "policy",
         "trigger",
+        "statistics",
         "view",
         "index",
         "constraint",
         "column",
         "table",
-        "function",
-        "sequence",
-        "type",
+        "foreign table",
     ]
+    order += ["function", "sequence", "type"]
     found = []
     for kind in order:
         for name, entry in sorted(created.items(), reverse=True):
             if not name.startswith(f"{kind} "):
                 continue
-            owner = table_of(name, entry)
-            if kind == "table":
-                if owner not in partitions:
-                    found.append(name)
-            elif owner not in tables:
+            if kind in ("table", "foreign table"):
+                goes_along = entry.get("parent") in relations
+            else:
+                goes_along = table_of(name, entry) in relations
+            if not goes_along and not _backs_constraint(name, actual):
                 found.append(name)
-    return [name for name in found if not _backs_constraint(name, actual)]
+    return found
 
 
 def _backs_constraint(name: str, actual: Catalog) -> bool:
@@ -256,38 +270,67 @@ def _drop(name: str, entry: Entry, schema: str) -> str:
         word = "PROCEDURE" if entry.get("kind") == "procedure" else "FUNCTION"
         label, _, arguments = rest.partition("(")
         return f'DROP {word} "{schema}"."{label}"({arguments}'
+    if kind == "foreign":
+        return f'DROP FOREIGN TABLE "{schema}"."{rest.partition(" ")[2]}"'
     word = "MATERIALIZED VIEW" if entry.get("materialized") else kind.upper()
     return f'DROP {word} "{schema}"."{rest}"'
 
 
-def _refuse_dependants(
-    session: Session, migration: Migration, created: dict[str, Entry], settings: Settings
+def _refuse_what_is_not_ours(
+    session: Session, seen: Observation, migration: Migration, created: dict[str, Entry], settings: Settings
 ) -> None:
+    """Refuse when others' objects depend on ours, or stand on our tables and would go with them."""
     names: dict[str, list[str]] = {"relations": [], "functions": [], "types": []}
     for name in created:
-        kind, _, rest = name.partition(" ")
+        kind, _, rest = name.removeprefix("foreign ").partition(" ")
         if kind in ("table", "view", "sequence", "index"):
             names["relations"].append(rest)
         elif kind in ("function", "type"):
             names[f"{kind}s"].append(rest)
-    found = session.run([Command(_DEPENDANTS, {"schema": settings.schema, **names})])[0]
+    rows = session.run(
+        [
+            Command("BEGIN READ ONLY"),
+            catalog.search_path(settings.schema),
+            Command(_DEPENDANTS, {"schema": settings.schema, **names}),
+            Command("COMMIT"),
+        ]
+    )[2]
+    found = [
+        description
+        for kind, relation, name, is_partition, description in rows
+        if relation not in names["relations"]
+        and not is_partition
+        and f"{kind} {name}" not in created
+        and f"{kind} {relation}.{name}" not in created
+    ]
+    grows = tuple(row for row in (*migration.grows, *seen.ledger.grows))
+    found += [extra.object for extra in diff.extras(created, list(created), seen.catalog, grows)]
     if found:
-        listed = "\n  ".join(description for (description,) in found)
+        listed = "\n  ".join(sorted(set(found)))
         raise RemovalRefused(
-            f"{migration.label} cannot be taken back: other objects depend on what it created:\n  {listed}",
+            f"{migration.label} cannot be taken back: these objects are not its own, and depend on what it created or"
+            f" stand on it:\n  {listed}",
             hint="They are not ours to drop. Remove or change them first; CASCADE is never used.",
-            details={"dependants": [description for (description,) in found]},
+            details={"dependants": sorted(set(found))},
         )
 
 
 def _refuse_rows(session: Session, migration: Migration, drops: Sequence[str], settings: Settings) -> None:
-    tables = [name.removeprefix("table ") for name in drops if name.startswith("table ")]
-    counts = session.run([Command(f'SELECT count(*) FROM "{settings.schema}"."{table}"') for table in tables])
-    filled = {table: rows[0][0] for table, rows in zip(tables, counts, strict=True) if rows[0][0]}
+    """Refuse to lose rows, or values in a column that the migration added to somebody else's table."""
+    asked: dict[str, Command] = {}
+    for name in drops:
+        kind, _, rest = name.partition(" ")
+        table, _, column = rest.partition(".")
+        if kind == "table":
+            asked[f"{rest}"] = Command(f'SELECT count(*) FROM "{settings.schema}"."{rest}"')
+        elif kind == "column":
+            asked[f"column {rest}"] = Command(f'SELECT count("{column}") FROM "{settings.schema}"."{table}"')
+    counts = session.run(asked.values())
+    filled = {name: rows[0][0] for name, rows in zip(asked, counts, strict=True) if rows[0][0]}
     if filled:
-        listed = ", ".join(f"{table}: {count}" for table, count in sorted(filled.items()))
+        listed = ", ".join(f"{name}: {count}" for name, count in sorted(filled.items()))
         raise RemovalRefused(
-            f"{migration.label} cannot be taken back: its tables hold rows ({listed})",
+            f"{migration.label} cannot be taken back: what it made holds rows ({listed})",
             hint="Save them and empty the tables, or keep the migration.",
             details={"rows": filled},
         )

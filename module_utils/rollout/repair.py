@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible.module_utils.rollout.catalog import Catalog, Entry
+from ansible.module_utils.rollout.comments import comment_command
 from ansible.module_utils.rollout.connection import Command
 from ansible.module_utils.rollout.diff import Difference
 
@@ -69,7 +70,7 @@ def plan_repair(differences: Sequence[Difference], actual: Catalog, schema: str)
             definition = expected["definition"].replace(" ON ONLY ", " ON ", 1)
             indexes.append(Command(definition, place=difference.object))
         elif kind == "comment":
-            comments.append(_comment(difference, expected, actual, schema))
+            comments.append(comment_command(difference.object, expected["text"], actual, schema))
         else:
             beyond.append(difference)
     if concurrent:
@@ -135,28 +136,6 @@ def _index(difference: Difference, expected: Entry, schema: str) -> list[Command
 def _session_path(schema: str) -> Command:
     """Definitions are written for this path; outside a transaction it has to hold for the session."""
     return Command("SELECT set_config('search_path', quote_ident(%s) || ', pg_temp', false)", (schema,))
-
-
-def _comment(difference: Difference, expected: Entry, actual: Catalog, schema: str) -> Command:
-    described = difference.object.removeprefix("comment on ")
-    kind, _, name = described.partition(" ")
-    if kind == "foreign":
-        kind, name = "foreign table", name.removeprefix("table ")
-    owner, _, part = name.partition(".")
-    if kind in ("trigger", "constraint", "policy"):
-        target = f"{_quoted(part)} ON {_quoted(schema, owner)}"
-    elif kind == "column":
-        target = _quoted(schema, owner, part)
-    elif kind == "function":
-        label, _, arguments = name.partition("(")
-        # ROUTINE: what is called a function here may be a procedure or an aggregate.
-        kind, target = "routine", f"{_quoted(schema, label)}({arguments}"
-    else:
-        target = _quoted(schema, name)
-    if actual.entries.get(described, {}).get("materialized"):
-        kind = "materialized view"
-    text = "'" + str(expected["text"]).replace("'", "''") + "'"
-    return Command(f"COMMENT ON {kind.upper()} {target} IS {text}", place=difference.object)
 
 
 def _quoted(*names: str) -> str:

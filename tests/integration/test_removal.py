@@ -72,7 +72,7 @@ def test_rows_are_refused_with_their_number(finished: Database, check: bool) -> 
         )
     runner = Runner(finished.options)
     before = runner.inspect().fingerprint
-    with pytest.raises(RemovalRefused, match=r"its tables hold rows \(messages: 3\)") as refused:
+    with pytest.raises(RemovalRefused, match=r"holds rows \(messages: 3\)") as refused:
         runner.take_back("0002", check)
     assert refused.value.details["rows"] == {"messages": 3}
     assert runner.inspect().fingerprint == before
@@ -122,7 +122,7 @@ DEPENDANTS = {
     ),
     "statistics of others": (
         "CREATE STATISTICS theirs ON name, phone FROM staff",
-        "statistics object theirs",
+        "statistics theirs",
     ),
 }
 
