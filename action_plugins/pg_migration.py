@@ -63,17 +63,19 @@ def _check_names(arguments: dict[str, Any]) -> None:
     :raises SourceError: naming every one that is not acceptable
     """
     wrong = []
-    for option in ("schema", "ledger", "owner_role"):
-        value = arguments.get(option)
-        if value in (None, "") and option == "owner_role":
-            continue
+    defaults = {"schema": "public", "ledger": "rollout", "owner_role": ""}
+    given = {
+        option: default if arguments.get(option) is None else arguments[option]
+        for option, default in defaults.items()
+    }
+    for option, value in given.items():
+        if option == "owner_role" and value == "":
+            continue  # the login role
         try:
-            check_identifier(
-                value if value is not None else {"schema": "public", "ledger": "rollout"}[option]
-            )
+            check_identifier(value)
         except ValueError as error:
             wrong.append(f"{option}: {value!r} {error}")
-    if not wrong and arguments.get("ledger", "rollout") == arguments.get("schema", "public"):
+    if not wrong and given["ledger"] == given["schema"]:
         wrong.append("ledger: must be another schema than the one that the migrations work in")
     if wrong:
         raise SourceError(
