@@ -92,7 +92,11 @@ def dump(migrations: Iterable[Migration]) -> str:
 
 def parse(text: str) -> list[Migration]:
     """The reverse of :func:`dump`."""
-    return [
-        Migration(**{**body, "statements": tuple(Statement(**statement) for statement in body["statements"])})
-        for body in json.loads(text)
-    ]
+    return [_migration(body) for body in json.loads(text)]
+
+
+def _migration(body: Mapping[str, Any]) -> Migration:
+    # JSON knows lists only.
+    statements = tuple(Statement(**{**one, "creates": tuple(one["creates"])}) for one in body["statements"])
+    tuples = {name: tuple(body[name]) for name in ("depends", "existing_tables", "grows")}
+    return Migration(**{**body, **tuples, "statements": statements})
