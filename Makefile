@@ -20,7 +20,7 @@ help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 .PHONY: demo
-demo: sandbox  ## run the main job on the embedded database
+demo: application  ## run the main job on the embedded database, beside a running application
 	ansible-playbook apply.yml -i inventory/sandbox
 	@test -f $(REPORT) || { echo "The run left no $(REPORT)." >&2; exit 1; }
 	@echo
@@ -56,12 +56,16 @@ bench: venv  ## measure, and write docs/performance.md
 sandbox: venv  ## start the embedded database
 	python -m sandbox up
 
+.PHONY: application
+application: venv  ## start the embedded database and the application that uses it
+	python -m sandbox up --application
+
 .PHONY: sandbox-down
-sandbox-down: venv  ## stop the embedded database
+sandbox-down: venv  ## stop the embedded database and the application
 	python -m sandbox down
 
 .PHONY: clean
-clean:  ## stop the embedded database and remove everything that make made
+clean:  ## stop the sandbox and remove everything that make made
 	test ! -d sandbox/run || ! test -x $(VENV)/bin/python || python -m sandbox down
 	rm -rf sandbox/run .venv .cache .ansible .hypothesis reports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
