@@ -119,10 +119,8 @@ def check_history(migrations: Sequence[Migration], ledger: Ledger) -> None:
                 hint="Undo the change and write a new migration. Comments and white space may change freely.",
                 details={"id": row.id, "recorded": row.checksum, "now": migration.checksum},
             )
-    newest = max(ledger.rows, default="")
-    late = [
-        m.label for m in migrations if m.id not in ledger.rows and (len(m.id), m.id) < (len(newest), newest)
-    ]
+    newest = max(ledger.rows, key=int, default="0")
+    late = [m.label for m in migrations if m.id not in ledger.rows and int(m.id) < int(newest)]
     if late:
         raise SourceError(
             f"out of order: {', '.join(late)} came after {newest}, which is applied already",
