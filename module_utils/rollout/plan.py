@@ -210,11 +210,13 @@ def _drift(
 
 
 def _owner(difference: Difference, ledger: Ledger) -> str:
-    if difference.object in ledger.owners:
-        return ledger.owners[difference.object]
-    table = table_of(difference.object, difference.observed)
-    if f"table {table}" in ledger.owners:
-        return ledger.owners[f"table {table}"]
+    """Which migration a difference belongs to: the one that recorded the object, or what the object was added to."""
+    described = difference.object.removeprefix("comment on ")
+    table = table_of(described, difference.observed)
+    parent = (difference.observed or {}).get("parent")
+    for name in (difference.object, described, f"table {table}", f"table {parent}"):
+        if name in ledger.owners:
+            return ledger.owners[name]
     name = difference.object.partition("(")[0]
     return next(owner for other, owner in ledger.owners.items() if other.partition("(")[0] == name)
 
