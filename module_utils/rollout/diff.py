@@ -48,7 +48,7 @@ def compare(
     """Compare what is managed with what is there.
 
     Objects that nobody manages do not count, but what was added *to* a managed object does: a column, constraint,
-    index, trigger or policy on a managed table, an overload of a managed function, a comment.
+    index, trigger, policy or partition on a managed table, an overload of a managed function, a comment.
 
     :param expected: the managed entries
     :param made: those of them that migrations created; of the others, which they only altered, additions do not count
@@ -75,10 +75,13 @@ def extras(
     """What stands on tables that migrations made, or beside their functions, without being managed itself."""
     tables = {name.removeprefix("table ") for name in made if name.startswith("table ")}
     functions = {name.partition("(")[0] for name in made if name.startswith("function ")}
-    grown = {table for table in actual.partitions_of(grows) if f"table {table}" not in expected}
     found = []
     for name, entry in sorted(actual.entries.items()):
-        if name in expected or name.startswith("table "):
+        if name in expected:
+            continue
+        if name.startswith("table "):
+            if entry.get("parent") in tables and entry["parent"] not in grows:
+                found.append(Difference(name, "extra", None, entry))
             continue
         if name.startswith("comment on "):
             if name.removeprefix("comment on ") in made:
@@ -87,8 +90,7 @@ def extras(
         table = table_of(name, entry)
         if entry.get("parent") and f"index {entry['parent']}" not in expected and name.startswith("index "):
             continue  # follows an index of the partitioned table, which is told already
-        on_managed = table in tables and table not in grown
-        if on_managed or name.partition("(")[0] in functions:
+        if table in tables or name.partition("(")[0] in functions:
             found.append(Difference(name, "extra", None, entry))
     return found
 
