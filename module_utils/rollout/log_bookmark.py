@@ -34,6 +34,9 @@ from ansible.module_utils.rollout.errors import RolloutError
 #: Bytes before the position that are hashed.
 TAIL = 1024
 
+#: Bytes at the beginning that are hashed. Few, because a copy that was given up may be short.
+HEAD = 64
+
 #: Looked for the beginning of the last line at most so far back, bytes; a longer unfinished line is given up.
 LONGEST_UNFINISHED = 1024 * 1024
 
@@ -64,6 +67,7 @@ class Position:
     :ivar offset: where the first line that is not yet counted begins, bytes
     :ivar size: up to where it was seen; ``offset`` to ``size`` is an unfinished line
     :ivar tail_length: how many bytes before ``size`` are hashed; 0 only for an empty or a compressed file
+    :ivar head_length: how many bytes at the file's beginning are hashed; copies are known by them
     :ivar mid_line: ``offset`` is within a line that is counted already
     """
 
@@ -74,6 +78,8 @@ class Position:
     mtime_ns: int
     tail_length: int
     tail_hash: str
+    head_length: int
+    head_hash: str
     mid_line: bool = False
 
     @property
@@ -87,6 +93,8 @@ class Bookmark:
 
     :ivar live: position in the file at ``path``; None when there was none
     :ivar rotated: positions in the newest rotated files
+    :ivar copies: rotated files that were copies of the live one, which was not truncated yet: when it is, either they
+        go on where it ended, or rotation was given up, and they hold nothing new
     :ivar newest_ns: last change of any file of the family, nanoseconds since the epoch
     :ivar taken_ns: when it was taken, nanoseconds since the epoch
     """
@@ -94,8 +102,14 @@ class Bookmark:
     path: str
     live: Position | None
     rotated: tuple[Position, ...] = ()
+    copies: tuple[Position, ...] = ()
     newest_ns: int = 0
     taken_ns: int = 0
+
+    @property
+    def positions(self) -> tuple[Position, ...]:
+        """All positions."""
+        return (*self.rotated, *self.copies, *([self.live] if self.live else ()))
 
     def as_result(self) -> dict[str, Any]:
         """JSON-compatible; :func:`bookmark` reads it back."""
@@ -112,13 +126,15 @@ def bookmark(value: Mapping[str, Any]) -> Bookmark:
             path=value["path"],
             live=None if value["live"] is None else Position(**value["live"]),
             rotated=tuple(Position(**position) for position in value["rotated"]),
+            copies=tuple(Position(**position) for position in value["copies"]),
             newest_ns=value["newest_ns"],
             taken_ns=value["taken_ns"],
         )
         numbers = [found.newest_ns, found.taken_ns]
-        for position in (*found.rotated, *([found.live] if found.live else ())):
+        for position in found.positions:
             numbers += [position.offset, position.size, position.tail_length, position.size - position.offset]
-            if not isinstance(position.tail_hash, str):
+            numbers.append(position.head_length)
+            if not isinstance(position.tail_hash, str) or not isinstance(position.head_hash, str):
                 raise TypeError
         if not isinstance(found.path, str) or any(number < 0 for number in numbers):
             raise ValueError
@@ -169,6 +185,11 @@ class Source:
         """The bytes before the size when it was opened. Kept, because a truncation would make them another's."""
         length = 0 if self.archive else min(TAIL, self.size)
         return self.at(self.size - length, length) if length else b""
+
+    @functools.cached_property
+    def head(self) -> bytes:
+        """The bytes at its beginning; kept for the same reason."""
+        return b"" if self.archive else self.at(0, min(HEAD, self.size))
 
     def shrank(self) -> bool:
         """Whether it was truncated since it was opened."""
@@ -270,24 +291,24 @@ class Family:
 
         Its text is read where it is, in the live file; and where the copy is still growing, it has no position.
         """
-        if source.size == 0:
+        return source.size == 0 or (self.live is not None and _is_copy(source, self.live))
+
+
+def _is_copy(source: Source, other: Source) -> bool:
+    """Whether a file is, as far as it goes, a copy of another; an archive that cannot be read counts as one."""
+    if other.size == 0 or other.archive:
+        return False
+    if source.archive:
+        try:
+            head = source.at(0, TAIL)
+        except UNREADABLE_ARCHIVE:
+            # Still being written, or damaged: either way there is no position in it.
             return True
-        live = self.live
-        if live is None or live.size == 0:
-            return False
-        if source.archive:
-            try:
-                head = source.at(0, TAIL)
-            except UNREADABLE_ARCHIVE:
-                # Still being written, or damaged: either way there is no position in it.
-                return True
-            return head == live.at(0, len(head))
-        if source.size > live.size:
-            return False
-        length = min(TAIL, source.size)
-        return all(
-            source.at(offset, length) == live.at(offset, length) for offset in (0, source.size - length)
-        )
+        return head == other.at(0, len(head))
+    if source.size > other.size:
+        return False
+    length = min(TAIL, source.size)
+    return all(source.at(offset, length) == other.at(offset, length) for offset in (0, source.size - length))
 
 
 def observe(path: str, known: Bookmark | None = None) -> Family:
@@ -380,13 +401,11 @@ def _relevant(
 ) -> list[tuple[os.stat_result, Path]]:
     if known is None:
         return listed[-KEPT_POSITIONS:]
-    positions = {position.identity for position in (*known.rotated, *([known.live] if known.live else ()))}
+    identities = {position.identity for position in known.positions}
     return [
         (status, path)
-        for number, (status, path) in enumerate(listed)
-        if number >= len(listed) - KEPT_POSITIONS
-        or status.st_mtime_ns >= known.newest_ns
-        or (status.st_dev, status.st_ino) in positions
+        for status, path in listed
+        if status.st_mtime_ns >= known.newest_ns or (status.st_dev, status.st_ino) in identities
     ]
 
 
@@ -419,25 +438,42 @@ def advanced(family: Family, consumed: Mapping[tuple[int, int], tuple[int, bool]
         a file that was not read is taken as read to the beginning of its last, unfinished line
     :raises FamilyChanged: the log was truncated before it was read
     """
-    rotated = [
-        _position(source, consumed.get(source.identity))
-        for source in family.rotated
-        if source.identity in consumed or not family.duplicates_live(source)
-    ]
+    rotated, copies = [], []
+    for source in family.rotated:
+        if source.identity in consumed or not family.duplicates_live(source):
+            rotated.append(_position(source, consumed.get(source.identity)))
+        elif source.size:
+            copies.append(_position(source, None))
     live = None if family.live is None else _position(family.live, consumed.get(family.live.identity))
     if not consumed and family.live is not None and family.live.shrank():
         raise FamilyChanged
-    return Bookmark(family.path, live, tuple(rotated[-KEPT_POSITIONS:]), family.newest_ns, family.opened_ns)
+    return Bookmark(
+        path=family.path,
+        live=live,
+        rotated=tuple(rotated[-KEPT_POSITIONS:]),
+        copies=tuple(copies),
+        newest_ns=family.newest_ns,
+        taken_ns=family.opened_ns,
+    )
 
 
 def _position(source: Source, consumed: tuple[int, bool] | None) -> Position:
     device, inode = source.identity
     if source.archive:
         # Nobody appends to an archive: its identity and size say all.
-        return Position(device, inode, source.size, source.size, source.mtime_ns, 0, "")
+        return Position(device, inode, source.size, source.size, source.mtime_ns, 0, "", 0, "")
     offset, mid_line = consumed or _last_line(source)
     return Position(
-        device, inode, offset, source.size, source.mtime_ns, len(source.tail), _hash(source.tail), mid_line
+        device=device,
+        inode=inode,
+        offset=offset,
+        size=source.size,
+        mtime_ns=source.mtime_ns,
+        tail_length=len(source.tail),
+        tail_hash=_hash(source.tail),
+        head_length=len(source.head),
+        head_hash=_hash(source.head),
+        mid_line=mid_line,
     )
 
 
@@ -497,7 +533,7 @@ def continuation(known: Bookmark, family: Family) -> Continuation:
 def _look_at_tails(family: Family) -> None:
     """Keep the ends of all files as they are now, before it is checked that none was truncated."""
     for source in family.sources:
-        _ = source.tail
+        _ = source.tail, source.head
 
 
 def _compressed_since(
@@ -516,6 +552,28 @@ def _compressed_since(
     return remaining
 
 
+def _is_read_elsewhere(source: Source, family: Family, new: list[Source]) -> bool:
+    """Whether a new rotated file has nothing that another file does not have: rotation copied, and was given up."""
+    if family.duplicates_live(source):
+        return True
+    order = family.rotated.index
+    return any(
+        _is_copy(source, other)
+        for other in family.rotated
+        if other is not source
+        and (other not in new or (other.size, order(other)) > (source.size, order(source)))
+    )
+
+
+def _may_begin_like(source: Source, position: Position) -> bool:
+    """Whether a file begins with what was counted already: a copy that was given up before it reached the position."""
+    try:
+        head = source.at(0, position.head_length)
+    except UNREADABLE_ARCHIVE:
+        return True
+    return len(head) < position.head_length or _hash(head) == position.head_hash
+
+
 def _same_file(source: Source, position: Position) -> bool:
     if source.archive:
         return source.size == position.size
@@ -529,8 +587,13 @@ def _place(
     live = known.live
     rotated = [source for source in new if source is not family.live]
     # Anything that appeared may have been written to and truncated since; also what is empty now.
-    appeared = [source for source in rotated if source.mtime_ns >= known.newest_ns]
-    from_start = [source for source in appeared if not family.duplicates_live(source)]
+    copies = {position.identity: position for position in known.copies}
+    appeared = [
+        source
+        for source in rotated
+        if not (source.identity in copies and _same_file(source, copies[source.identity]))
+    ]
+    from_start = [source for source in appeared if not _is_read_elsewhere(source, family, new)]
     if family.live is not None and family.live in new:
         appeared.append(family.live)
     copy: Source | None = None
@@ -549,8 +612,10 @@ def _place(
         )
         continuity, reason = ("proven", "empty as before") if untouched else ("unproven", "was empty")
     else:
-        copy = next((source for source in rotated if _goes_on(source, live)), None)
+        # The last: an earlier one is of a rotation that was given up before it truncated.
+        copy = next((source for source in reversed(rotated) if _goes_on(source, live)), None)
         if copy is None:
+            from_start = [one for one in from_start if not _may_begin_like(one, live)]
             continuity, reason = "broken", "truncated or removed, and no copy goes on where it was read up to"
         else:
             segments.append(Segment(copy, live.offset, live.mid_line))
