@@ -156,11 +156,13 @@ def decide(
     drift = _drift(ledger, actual, grows, versions, pending, rehearsed)
     verdicts = []
     for migration in migrations:
-        if migration not in pending:
-            found = tuple(drift.get(migration.id, ()))
-            verdicts.append(Verdict(migration, DRIFTED if found else APPLIED, found))
+        found = tuple(drift.get(migration.id, ()))
+        if found:
+            verdicts.append(Verdict(migration, DRIFTED, found))
+        elif migration.id in ledger.rows:
+            verdicts.append(Verdict(migration, UNFINISHED if migration in pending else APPLIED))
         elif rehearsed is None:
-            verdicts.append(_by_name(migration, ledger, actual))
+            verdicts.append(_by_name(migration, actual))
         else:
             verdicts.append(_by_shape(migration, ledger, actual, rehearsed[migration.id], versions, grows))
     return verdicts
@@ -171,15 +173,15 @@ def _versions(
 ) -> dict[str, _Versions]:
     found: dict[str, _Versions] = {}
     for migration in pending:
-        for change in rehearsed[migration.id].all_changes if migration.id in rehearsed else ():
+        body = rehearsed.get(migration.id)
+        if body is None:
+            continue
+        unfinished = migration.id in ledger.rows
+        for change in body.late_changes if unfinished else body.all_changes:
             versions = found.setdefault(change.object, _Versions([change.before], [""]))
-            shapes = [*rehearsed[migration.id].between.get(change.object, ()), change.after]
-            if (
-                migration.id in ledger.rows
-                and change in rehearsed[migration.id].late_changes
-                and change.after
-            ):
-                # Unfinished: an index whose concurrent build was interrupted is dropped and built again.
+            shapes = [*body.between.get(change.object, ()), change.after]
+            if unfinished and change.after:
+                # An index whose concurrent build was interrupted is dropped and built again.
                 shapes.insert(0, {**change.after, "invalid": True})
             versions.shapes += shapes
             versions.made_by += [migration.id] * len(shapes)
@@ -221,10 +223,8 @@ def _owner(difference: Difference, ledger: Ledger) -> str:
     return next(owner for other, owner in ledger.owners.items() if other.partition("(")[0] == name)
 
 
-def _by_name(migration: Migration, ledger: Ledger, actual: Catalog) -> Verdict:
+def _by_name(migration: Migration, actual: Catalog) -> Verdict:
     """Without a rehearsal: what a migration's statements create, looked up by kind and name."""
-    if migration.id in ledger.rows:
-        return Verdict(migration, UNFINISHED)
     names = [name for statement in migration.statements for name in statement.creates]
     functions = {name.partition("(")[0] for name in actual.entries if name.startswith("function ")}
     standing, missing, occupied = [], [], []
@@ -249,8 +249,6 @@ def _by_shape(
     versions: Mapping[str, _Versions],
     grows: tuple[str, ...],
 ) -> Verdict:
-    if migration.id in ledger.rows:
-        return Verdict(migration, UNFINISHED)
     standing, missing, wrong, begun = [], [], [], False
     occupied = {change.object for change in rehearsed.all_changes if diff.occupied_by(change.object, actual)}
     for change in rehearsed.all_changes:

@@ -393,3 +393,60 @@ def test_what_was_dropped_is_not_asked_for_and_not_foreign_either() -> None:
     assert [v.state for v in plan.decide([FIRST, SECOND], ledger, gone, {})] == [plan.APPLIED, plan.APPLIED]
     (first, _) = plan.decide([FIRST, SECOND], ledger, back, {})
     assert told(first) == [("index staff_id", "extra")]
+
+
+# --- unfinished
+
+LATE: Objects = {
+    "index staff_note": {"table": "staff", "definition": "CREATE INDEX staff_note ON staff (note)"}
+}
+BUILT = does(TABLE, {**TABLE, **COLUMN, **LATE}, late=["index staff_note"])
+
+
+def decide_unfinished(live: Objects, check: bool = False) -> list[Verdict]:
+    """0002 committed its transaction (a column); its concurrent index is on its way."""
+    second = migration(2, statements=(statement(), statement(creates=("index staff_note",), late=True)))
+    ledger = recorded((FIRST, TABLE), (second, COLUMN), unfinished="0002")
+    return plan.decide([FIRST, second], ledger, catalog(live), None if check else {"0002": BUILT})
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    "index", [None, LATE["index staff_note"], {**(LATE["index staff_note"] or {}), "invalid": True}]
+)
+def test_an_unfinished_migration_is_finished(index: Entry | None, check: bool) -> None:
+    first, second = decide_unfinished({**TABLE, **COLUMN, "index staff_note": index}, check)
+    assert first.state == plan.APPLIED
+    assert (second.state, second.action, second.pending) == (plan.UNFINISHED, "finish", True)
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("live", "owner"),
+    [
+        ({"column staff.note": None}, 1),
+        ({"column staff.note": {"position": 2, "type": "bytea"}}, 1),
+        ({"column staff.id": {"type": "bigint"}}, 0),
+        ({"column staff.more": {"type": "text"}}, 0),
+    ],
+)
+def test_drift_of_what_is_unfinished_is_not_passed_over(live: Objects, owner: int, check: bool) -> None:
+    verdicts = decide_unfinished({**TABLE, **COLUMN, **live}, check)
+    assert verdicts[owner].state == plan.DRIFTED
+    assert [name for name, _ in told(verdicts[owner])] == list(live)
+
+
+def test_an_index_of_another_shape_is_not_taken_for_an_unfinished_one() -> None:
+    first, _ = decide_unfinished(
+        {**TABLE, **COLUMN, "index staff_note": {"table": "staff", "definition": "other"}}
+    )
+    assert told(first) == [("index staff_note", "extra")]
+
+
+def test_an_invalid_index_of_a_migration_that_is_not_in_force_is_drift() -> None:
+    """Somebody else's build was interrupted, or is still under way: not ours to drop."""
+    invalid = {"index staff_note": {**(LATE["index staff_note"] or {}), "invalid": True}}
+    verdicts = plan.decide(
+        [FIRST, SECOND], recorded((FIRST, TABLE)), catalog(TABLE, COLUMN, invalid), {"0002": BUILT}
+    )
+    assert [verdict.state for verdict in verdicts] == [plan.DRIFTED, plan.DRIFTED]
