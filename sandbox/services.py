@@ -78,6 +78,7 @@ def ecosystem(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     :param environment: of every service.
     """
     always = {
+        # Scripts are named from here: PM2 takes one with a space in its path for a shell command.
         "cwd": str(folder),
         "exec_mode": "fork",
         "instances": 1,
@@ -89,7 +90,7 @@ def ecosystem(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
         {
             **always,
             "name": service.name,
-            "script": str(folder / service.script),
+            "script": service.script,
             "max_memory_restart": service.memory_limit,
             "env": environment | {"SERVICE_NAME": service.name},
         }
@@ -104,7 +105,7 @@ def ecosystem(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
         {
             **always,
             "name": CRON,
-            "script": str(folder / "services/reminders.mjs"),
+            "script": "services/reminders.mjs",
             "autorestart": False,
             "cron_restart": "*/5 * * * *",
             "env": environment | {"SERVICE_NAME": CRON},

@@ -27,7 +27,8 @@ UP = ["up", "--application", "--reconnect-ms", "300", "--batch-idle-ms", "300", 
 @pytest.fixture(scope="session")
 def running_application() -> Iterator[Application]:
     """One application for the whole session, started by the command that people use."""
-    home = Path(tempfile.mkdtemp(prefix="rollout-app-"))
+    # A path with a space in it must do.
+    home = Path(tempfile.mkdtemp(prefix="rollout app "))
     try:
         assert main([*UP, "--home", str(home)]) == 0
         yield Application(PostgresServer(home), DATABASE)
