@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,13 @@ def revisions(count: int, *, growing: bool = False) -> list[Revision]:
     :param growing: each column and index is a further one, so that the schema grows with the number of migrations;
         otherwise the same few are changed again and again, and only the past grows
     """
-    kinds = (_function, _comment, _new_column, _new_index) if growing else (_function, _comment, _column, _index)
+    kinds = (
+        (_function, _comment, _new_column, _new_index) if growing else (_function, _comment, _column, _index)
+    )
     return [
-        kinds[at % len(kinds)](FIRST_NUMBER + at, TABLES[at // len(kinds) % len(TABLES)], at < len(kinds) * len(TABLES))
+        kinds[at % len(kinds)](
+            FIRST_NUMBER + at, TABLES[at // len(kinds) % len(TABLES)], at < len(kinds) * len(TABLES)
+        )
         for at in range(count)
     ]
 
@@ -113,7 +117,9 @@ def _new_column(number: int, table: str, _first: bool) -> Revision:
 
 def _new_index(number: int, table: str, _first: bool) -> Revision:
     name = f"idx_{table}_{number}"
-    return Revision(number, name, f"index {name}", f"CREATE INDEX {name} ON {SCHEMA}.{table} (created_at DESC, id);\n")
+    return Revision(
+        number, name, f"index {name}", f"CREATE INDEX {name} ON {SCHEMA}.{table} (created_at DESC, id);\n"
+    )
 
 
 def write_history(own: Path, folder: Path, revised: Sequence[Revision]) -> None:
@@ -128,7 +134,11 @@ def write_history(own: Path, folder: Path, revised: Sequence[Revision]) -> None:
     for revision in revised:
         target = folder / f"{revision.id}_{revision.name}"
         target.mkdir()
-        header = {"id": revision.id, "description": f"Change {revision.touches}.", "drops": list(revision.drops)}
+        header = {
+            "id": revision.id,
+            "description": f"Change {revision.touches}.",
+            "drops": list(revision.drops),
+        }
         (target / "migration.yml").write_text("---\n" + yaml.safe_dump(header, sort_keys=False))
         (target / "010_change.sql.j2").write_text(revision.sql)
 
@@ -146,11 +156,15 @@ def record_history(
     """
     touched = {revision.id: revision.touches for revision in revised}
     before = catalog.read(session, settings.schema)
-    for group in _rounds([migration for migration in migrations if migration.id in touched], touched):
+    for group in record_rounds([migration for migration in migrations if migration.id in touched], touched):
         before = _record_round(session, group, touched, before, settings)
 
 
-def _rounds(migrations: Sequence[Migration], touched: dict[str, str]) -> list[list[Migration]]:
+def record_rounds(migrations: Sequence[Migration], touched: Mapping[str, str]) -> list[list[Migration]]:
+    """Cut a list of migrations, in order, where one would touch what an earlier one of the same round touched.
+
+    :param touched: id -> catalog entry
+    """
     groups: list[list[Migration]] = []
     seen: set[str] = set()
     for migration in migrations:
@@ -163,14 +177,18 @@ def _rounds(migrations: Sequence[Migration], touched: dict[str, str]) -> list[li
 
 
 def _record_round(
-    session: Session, group: list[Migration], touched: dict[str, str], before: Catalog, settings: Settings
+    session: Session, group: list[Migration], touched: Mapping[str, str], before: Catalog, settings: Settings
 ) -> Catalog:
     began = time.perf_counter()
     session.run(
         [
             Command("BEGIN"),
             catalog.search_path(settings.schema),
-            *(Command(in_schema(s.text, settings.schema), place=s.place) for m in group for s in m.statements),
+            *(
+                Command(in_schema(s.text, settings.schema), place=s.place)
+                for m in group
+                for s in m.statements
+            ),
         ]
     )
     after = catalog.from_rows(session.run(catalog.commands(settings.schema)))
@@ -193,5 +211,7 @@ def _record_round(
         )
         for migration in group
     ]
-    session.run([*(command for row in rows for command in ledger.write_commands(settings.ledger, row)), "COMMIT"])
+    session.run(
+        [*(command for row in rows for command in ledger.write_commands(settings.ledger, row)), "COMMIT"]
+    )
     return after
