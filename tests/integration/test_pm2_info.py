@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -265,8 +264,8 @@ def test_a_daemon_of_root_in_the_home_of_somebody_else(own: Pm2Daemon) -> None:
     assert refused(own.home, user="nobody").details["reason"] == "other_user"
 
 
-def as_nobody(action: Callable[[], object]) -> object:
-    """What an action returns, or the DaemonUnavailable that it raises, when nobody does it."""
+def read_by_nobody(home: Path) -> tuple[str, str]:
+    """Let nobody read: the daemon's version and nothing, or the reason and the text of DaemonUnavailable."""
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
@@ -275,35 +274,31 @@ def as_nobody(action: Callable[[], object]) -> object:
             os.setgid(NOBODY)
             os.setuid(NOBODY)
             try:
-                outcome = action()
+                outcome = [pm2_daemon.read(str(home))[0].version, ""]
             except DaemonUnavailable as error:
-                outcome = (error.details["reason"], str(error))
-            os.write(sending, pickle.dumps(outcome))
+                outcome = [error.details["reason"], str(error)]
+            os.write(sending, json.dumps(outcome).encode())
         finally:
             os._exit(0)
     os.close(sending)
     with os.fdopen(receiving, "rb") as answer:
         received = answer.read()
     os.waitpid(child, 0)
-    return pickle.loads(received)
+    first, second = json.loads(received)
+    return first, second
 
 
 @needs_root
 def test_the_socket_of_another_user(own: Pm2Daemon) -> None:
-    def read() -> object:
-        return pm2_daemon.read(str(own.home))[0].version
-
-    reason, text = as_nobody(read)  # type: ignore[misc]
-    assert (reason, text.splitlines()[0]) == (
-        "no_permission",
-        f"nobody may not talk to the PM2 daemon of {own.home}",
-    )
+    reason, text = read_by_nobody(own.home)
+    assert reason == "no_permission"
+    assert text.startswith(f"nobody may not talk to the PM2 daemon of {own.home}\n")
     own.folder.chmod(0o700)
-    assert as_nobody(read)[0] == "no_permission"  # type: ignore[index]
+    assert read_by_nobody(own.home)[0] == "no_permission"
     # The control: with the permission, nobody reads it.
     own.folder.chmod(0o755)
     (own.home / "rpc.sock").chmod(0o777)
-    assert as_nobody(read) == own.version
+    assert read_by_nobody(own.home) == (own.version, "")
 
 
 # --- the module, as Ansible runs it
