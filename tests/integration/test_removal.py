@@ -345,6 +345,34 @@ def test_names_that_need_quotes_are_dropped(database: Database, tmp_path: Path) 
     assert runner.inspect().entries == {}
 
 
+def test_objects_that_stand_on_each_other_go_in_the_right_order(database: Database, tmp_path: Path) -> None:
+    """Functions under tables, tables under functions, views on views: no order of kinds fits all."""
+    folder = tmp_path / "migrations"
+    write_migration(
+        folder,
+        "0001",
+        "layers",
+        "CREATE TYPE {{ schema }}.mood AS ENUM ('good');\n"
+        "CREATE FUNCTION {{ schema }}.first(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1';\n"
+        "CREATE SEQUENCE {{ schema }}.numbers;\n"
+        "CREATE TABLE {{ schema }}.base (\n"
+        "    id integer DEFAULT nextval('{{ schema }}.numbers') CHECK ({{ schema }}.first(id) = 1),\n"
+        "    mood {{ schema }}.mood\n"
+        ");\n"
+        "CREATE INDEX base_first ON {{ schema }}.base ({{ schema }}.first(id));\n"
+        "CREATE FUNCTION {{ schema }}.second({{ schema }}.base) RETURNS integer LANGUAGE sql AS 'SELECT 2';\n"
+        "CREATE VIEW {{ schema }}.a_view AS SELECT id, mood FROM {{ schema }}.base;\n"
+        "CREATE VIEW {{ schema }}.b_view AS SELECT id FROM {{ schema }}.a_view;\n"
+        "CREATE FUNCTION {{ schema }}.third({{ schema }}.a_view) RETURNS integer LANGUAGE sql AS 'SELECT 3';\n"
+        "CREATE TABLE {{ schema }}.another (base {{ schema }}.base);\n",
+    )
+    runner = Runner(database.options, folder)
+    before = runner.inspect().entries
+    runner.apply()
+    assert runner.take_back("0001").changed
+    assert runner.inspect().entries == before
+
+
 def test_every_kind_that_a_migration_can_add_to_an_existing_table_is_taken_back(
     database: Database, tmp_path: Path
 ) -> None:

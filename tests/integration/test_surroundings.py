@@ -55,8 +55,8 @@ def small(tmp_path: Path) -> Path:
         "small",
         "CREATE TYPE {{ schema }}.mood AS ENUM ('good');\n"
         "CREATE TABLE {{ schema }}.small (id serial PRIMARY KEY, mood {{ schema }}.mood DEFAULT 'good');\n"
-        "CREATE FUNCTION {{ schema }}.f(id {{ schema }}.small) RETURNS integer LANGUAGE sql AS 'SELECT 1';\n"
-        "COMMENT ON FUNCTION {{ schema }}.f({{ schema }}.small) IS 'of a row';\n"
+        "CREATE FUNCTION {{ schema }}.f(id integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';\n"
+        "COMMENT ON FUNCTION {{ schema }}.f(integer) IS 'one';\n"
         "CREATE VIEW {{ schema }}.seen AS SELECT id FROM {{ schema }}.small WHERE mood = 'good';\n",
     )
     return folder
