@@ -154,6 +154,11 @@ def decide(
     pending = [m for m in migrations if m.id not in ledger.rows or ledger.rows[m.id].state == UNFINISHED]
     versions = _versions(pending, rehearsed or {}, ledger)
     drift = _drift(ledger, actual, grows, versions, pending, rehearsed)
+    compared = {
+        migration.id: _compare(rehearsed[migration.id], migration.id, ledger, actual, versions, grows)
+        for migration in pending
+        if rehearsed is not None and migration.id not in ledger.rows
+    }
     verdicts = []
     for migration in migrations:
         found = tuple(drift.get(migration.id, ()))
@@ -164,7 +169,7 @@ def decide(
         elif rehearsed is None:
             verdicts.append(_by_name(migration, actual))
         else:
-            verdicts.append(_by_shape(migration, ledger, actual, rehearsed[migration.id], versions, grows))
+            verdicts.append(_by_shape(migration, compared))
     return verdicts
 
 
@@ -241,47 +246,84 @@ def _by_name(migration: Migration, actual: Catalog) -> Verdict:
     return Verdict(migration, BY_NAME if standing else ABSENT, (), tuple(standing), tuple(missing))
 
 
-def _by_shape(
-    migration: Migration,
+@dataclass
+class _Compared:
+    """A pending migration's objects, by whether they are as it leaves them.
+
+    :ivar unsure: those that look the same before and after, because a later migration undoes this one's work on them
+    :ivar begun: whether an object is as it is between two of its statements
+    """
+
+    standing: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unsure: list[str] = field(default_factory=list)
+    wrong: list[Difference] = field(default_factory=list)
+    begun: bool = False
+
+
+def _compare(
+    rehearsed: Rehearsed,
+    migration_id: str,
     ledger: Ledger,
     actual: Catalog,
-    rehearsed: Rehearsed,
     versions: Mapping[str, _Versions],
     grows: tuple[str, ...],
-) -> Verdict:
-    standing, missing, wrong, begun = [], [], [], False
-    occupied = {change.object for change in rehearsed.all_changes if diff.occupied_by(change.object, actual)}
-    for change in rehearsed.all_changes:
-        if f"table {table_of(change.object, change.after)}" in occupied - {change.object}:
+) -> _Compared:
+    """Compare the live objects with every shape that pending migrations give them."""
+    found = _Compared()
+    changes = {change.object: change for change in rehearsed.all_changes}
+    occupied = {name for name in changes if _is_occupied(name, versions, actual)}
+    for name, change in changes.items():
+        if f"table {table_of(name, change.after)}" in occupied - {name}:
             continue  # what belongs to a table whose name is taken is not worth a line of its own
-        reached = _reached(actual.entries.get(change.object), versions[change.object], migration.id)
-        if reached is None or change.object in occupied:
-            wrong.append(_difference(change, actual))
-        elif reached == "after":
-            standing.append(change.object)
+        reached = _reached(actual.entries.get(name), versions[name], migration_id)
+        if not reached or name in occupied:
+            found.wrong.append(_difference(change, actual))
+        elif reached == {"before", "after"}:
+            found.unsure.append(name)
+        elif "after" in reached:
+            found.standing.append(name)
         else:
-            missing.append(change.object)
-            begun = begun or reached == "between"
-    wrong += _half_made_extras(ledger, actual, rehearsed, versions, grows, standing)
-    if wrong:
-        return Verdict(migration, DRIFTED, tuple(wrong), tuple(standing), tuple(missing))
+            found.missing.append(name)
+            found.begun = found.begun or "between" in reached
+    found.wrong += _half_made_extras(ledger, actual, rehearsed, versions, grows, found.standing)
+    return found
+
+
+def _by_shape(migration: Migration, compared: Mapping[str, _Compared]) -> Verdict:
+    found = compared[migration.id]
+    numbers = list(compared)
+    until, onward = numbers[: numbers.index(migration.id) + 1], numbers[numbers.index(migration.id) :]
+    # What does not tell by itself stands when this or a later migration surely has begun and nothing before is missing.
+    stands = any(compared[one].standing for one in onward) and not any(compared[one].missing for one in until)
+    standing = found.standing + (found.unsure if stands else [])
+    missing = found.missing + ([] if stands else found.unsure)
+    if found.wrong:
+        return Verdict(migration, DRIFTED, tuple(found.wrong), tuple(standing), tuple(missing))
     # A migration that changes rows only leaves nothing in the catalog to stand, and is absent.
-    state = ABSENT if not standing and not begun else PARTIAL if missing else EQUAL
+    state = ABSENT if not standing and not found.begun else PARTIAL if missing else EQUAL
     return Verdict(migration, state, (), tuple(standing), tuple(missing))
 
 
-def _reached(live: Entry | None, versions: _Versions, migration_id: str) -> str | None:
+def _is_occupied(name: str, versions: Mapping[str, _Versions], actual: Catalog) -> bool:
+    """Whether a name is taken by something that no pending migration put there."""
+    occupant = diff.occupied_by(name, actual)
+    if occupant is None:
+        return False
+    return occupant not in versions or actual.entries[occupant] not in versions[occupant].shapes
+
+
+def _reached(live: Entry | None, versions: _Versions, migration_id: str) -> set[str]:
     """How far a migration has come with an object: ``before``, ``between`` two of its statements, or ``after``.
 
-    :returns: None when the object is in no foreseen shape
+    :returns: ``before`` and ``after`` when the shape does not tell; nothing when no migration gives it that shape
     """
     first = versions.made_by.index(migration_id)
     last = len(versions.made_by) - 1 - versions.made_by[::-1].index(migration_id)
-    if live in versions.shapes[last:]:
-        return "after"
+    found = {"after"} if live in versions.shapes[last:] else set()
     if live in versions.shapes[:first]:
-        return "before"
-    return "between" if live in versions.shapes[first:last] else None
+        found.add("before")
+    return found or ({"between"} if live in versions.shapes[first:last] else set())
 
 
 def _difference(change: Change, actual: Catalog) -> Difference:

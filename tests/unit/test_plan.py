@@ -450,3 +450,71 @@ def test_an_invalid_index_of_a_migration_that_is_not_in_force_is_drift() -> None
         [FIRST, SECOND], recorded((FIRST, TABLE)), catalog(TABLE, COLUMN, invalid), {"0002": BUILT}
     )
     assert [verdict.state for verdict in verdicts] == [plan.DRIFTED, plan.DRIFTED]
+
+
+# --- objects that look the same before and after
+
+
+def test_what_a_later_migration_drops_does_not_stand_on_an_empty_schema() -> None:
+    """The first makes two tables, the second drops one of them: on an empty schema neither has begun."""
+    both: Objects = {"table staff": {"owner": "a"}, "table old": {"owner": "a"}}
+    left: Objects = {"table staff": {"owner": "a"}}
+    known = {"0001": does({}, both), "0002": does(both, left)}
+
+    def states(live: Objects) -> list[str]:
+        return [verdict.state for verdict in plan.decide([FIRST, SECOND], EMPTY, catalog(live), known)]
+
+    assert states({}) == [plan.ABSENT, plan.ABSENT]
+    assert states(both) == [plan.EQUAL, plan.ABSENT]
+    # The second does nothing but drop: whether it has is seen once the first is in force.
+    assert states(left) == [plan.EQUAL, plan.ABSENT]
+    recorded_first = recorded((FIRST, {"table staff": {"owner": "a"}, "table old": None}))
+    assert plan.decide([FIRST, SECOND], recorded_first, catalog(left), known)[1].state == plan.EQUAL
+    assert states({"table old": {"owner": "a"}}) == [plan.PARTIAL, plan.ABSENT]
+
+
+def test_what_is_made_and_dropped_later_alone_tells_nothing() -> None:
+    old: Objects = {"table old": {"owner": "a"}}
+    known = {"0001": does({}, old), "0002": does(old, {})}
+    verdicts = plan.decide([FIRST, SECOND], EMPTY, catalog(), known)
+    assert [verdict.state for verdict in verdicts] == [plan.ABSENT, plan.ABSENT]
+
+
+def test_a_default_that_is_changed_and_changed_back_is_not_taken_for_done() -> None:
+    one: Objects = {"column staff.id": {"default": "1"}}
+    two: Objects = {"column staff.id": {"default": "2"}}
+    known = {"0002": does(one, two), "0003": does(two, one)}
+    folder, ledger = [FIRST, SECOND, migration(3)], recorded((FIRST, one))
+    assert [v.state for v in plan.decide(folder, ledger, catalog(one), known)] == [
+        plan.APPLIED,
+        plan.ABSENT,
+        plan.ABSENT,
+    ]
+    assert [v.state for v in plan.decide(folder, ledger, catalog(two), known)] == [
+        plan.APPLIED,
+        plan.EQUAL,
+        plan.ABSENT,
+    ]
+
+
+def test_a_view_in_a_tables_place_is_no_intruder_when_a_pending_migration_puts_it_there() -> None:
+    table: Objects = {"table staff": {"owner": "a"}}
+    view: Objects = {"view staff": {"owner": "a"}}
+    known = {"0001": does({}, table), "0002": does(table, view)}
+
+    def states(live: Objects) -> list[str]:
+        return [verdict.state for verdict in plan.decide([FIRST, SECOND], EMPTY, catalog(live), known)]
+
+    assert states({}) == [plan.ABSENT, plan.ABSENT]
+    assert states(table) == [plan.EQUAL, plan.ABSENT]
+    assert states(view) == [plan.EQUAL, plan.EQUAL]
+    assert states({"view staff": {"owner": "somebody"}}) == [plan.DRIFTED, plan.DRIFTED]
+
+
+def test_an_object_is_named_once_also_when_both_halves_of_a_migration_change_it() -> None:
+    made, detached = {"table p": {"parent": "t"}}, {"table p": {"owner": "a"}}
+    body = Rehearsed(tuple(does({}, made).changes), tuple(does(made, detached).changes))
+    assert decide_first(catalog(detached), rehearsed=body).standing == ("table p",)
+    assert decide_first(catalog(), rehearsed=body).missing == ("table p",)
+    halfway = decide_first(catalog(made), rehearsed=body)
+    assert (halfway.state, halfway.missing) == (plan.PARTIAL, ("table p",))
