@@ -122,7 +122,7 @@ def read(home: str, *, user: str | None = None, timeout: float = 5.0) -> tuple[D
             processes = parse_processes(connection.ask(PROCESSES))
         except TimeoutError:
             raise _hangs(home, pid, timeout) from None
-        except (ConnectionAbortedError, BrokenPipeError):
+        except ConnectionError:
             raise _hung_up(home, pid) from None
     return Daemon(home, pid, uid, version), [_with_owner(process) for process in processes]
 
@@ -183,7 +183,7 @@ class _Connection:
 
         :raises TimeoutError: the deadline has passed
         :raises ConnectionAbortedError: the daemon closed the connection
-        :raises BrokenPipeError: the same, noticed while asking
+        :raises ConnectionError: the same, noticed while asking
         """
         if method not in METHODS:
             raise ValueError(f"{method} is not among the methods that only read: {METHODS}")
