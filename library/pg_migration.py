@@ -219,13 +219,19 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("psycopg", reason="playbooks/runtime.yml installs it"))
     if not module.params["migrations"]:
         module.fail_json(msg="pg_migration needs its action plugin; ansible.cfg names action_plugins/")
+    # What travels is large, and would be sent back and recorded.
+    told = {
+        name: value
+        for name, value in module.params.items()
+        if name not in ("migrations", "rehearsal", "password")
+    }
     try:
         outcome = run(module)
     except RolloutError as error:
-        module.fail_json(msg=str(error), details=error.details)
+        module.fail_json(msg=str(error), details=error.details, invocation={"module_args": told})
     result = asdict(outcome)
     texts = {"before": result.pop("before"), "after": result.pop("after")}
-    module.exit_json(**result, diff=texts)
+    module.exit_json(**result, diff=texts, invocation={"module_args": told})
 
 
 def run(module: AnsibleModule) -> migrate.Outcome:

@@ -6,6 +6,7 @@ is 20 to 50 ms away, and a run is made of hundreds of commands.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +30,25 @@ _PRINTING = {
 }
 #: A killed runner's backend notices within this time that nobody listens any more (PostgreSQL 14 and later).
 _CONNECTION_CHECK_MS = 200
+#: The server notices within half a minute that the network to us is gone, and lets the locks go.
+_KEEPALIVES = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 #: A runner that hangs inside its transaction must not keep its locks for ever.
 _IDLE_IN_TRANSACTION_MS = 60_000
+
+
+#: What to do, by SQLSTATE, where PostgreSQL itself gives no hint.
+_STATEMENT_HINTS = {
+    "57014": "Somebody cancelled it, or statement_timeout was reached (schema_statement_timeout_ms). Run again.",
+    "53100": "The server's disk is full. Make room, then run again.",
+    "53300": "The server has no connection left. Run again when the load is lower.",
+    "25006": "The session or the server is read-only: a standby, or a failover happened. Look at pg_host.",
+    "42501": "The role lacks a right; the database's owner can grant it.",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,7 @@ class Session:
             "lock_timeout": str(lock_timeout_ms),
             "statement_timeout": str(statement_timeout_ms),
             "default_transaction_read_only": "on" if read_only else "off",
+            **_KEEPALIVES,
         }
         if options.service_file:
             # libpq reads the place of the service file from the environment only (a keyword comes with libpq 18).
@@ -110,6 +129,10 @@ class Session:
                 details={"sqlstate": error.sqlstate},
             ) from None
         self._connection.add_notice_handler(self._note)
+        # Entered once and synchronized after each round trip. Leaving it each time would end every round trip with a
+        # Flush after the Sync, and the server would not start idle_in_transaction_session_timeout (psycopg 3.3.9).
+        self._mode = contextlib.ExitStack()
+        self._pipeline = self._mode.enter_context(self._connection.pipeline())
 
     def __enter__(self) -> Session:
         return self
@@ -155,11 +178,12 @@ class Session:
         cursors: list[psycopg.Cursor[Any]] = []
         self.round_trips += 1
         try:
-            with self._connection.pipeline():
-                for command in sent:
-                    cursors.append(self._connection.cursor())
-                    cursors[-1].execute(command.sql.encode(), command.parameters)
+            for command in sent:
+                cursors.append(self._connection.cursor())
+                cursors[-1].execute(command.sql.encode(), command.parameters)
+            self._pipeline.sync()
         except psycopg.Error as error:
+            self._drain()
             if self.lost:
                 raise self._connection_lost(error) from None
             failed = next(
@@ -174,17 +198,36 @@ class Session:
         :raises StatementFailed: the command failed
         :raises ConnectionFailed: the connection broke
         """
-        self.round_trips += 1
+        self.round_trips += 2
         try:
+            self._mode.close()
             self._connection.execute(command.sql.encode(), command.parameters)
         except psycopg.Error as error:
             if self.lost:
                 raise self._connection_lost(error) from None
             raise _statement_failed(error, command) from None
+        finally:
+            if not self.lost:
+                self._pipeline = self._mode.enter_context(self._connection.pipeline())
+
+    def _drain(self) -> None:
+        """Collect what the commands after a failed one left: each says only that it was not executed."""
+        while not self.lost:
+            try:
+                self._pipeline.sync()
+            except psycopg.errors.PipelineAborted:
+                continue
+            except psycopg.OperationalError:
+                if not self.lost:
+                    raise
+            else:
+                return
 
     def _connection_lost(self, error: psycopg.Error) -> ConnectionFailed:
         return ConnectionFailed(
             f"the connection to {self.options.target} was lost: {str(error).strip()}",
+            hint="The server ended the session or the network broke. A transaction that was open is rolled back by the"
+            " server. Run again.",
             details={"sqlstate": error.sqlstate},
         )
 
@@ -210,7 +253,7 @@ def _statement_failed(error: psycopg.Error, command: Command) -> StatementFailed
     where = f"{command.place}: " if command.place else ""
     return StatementFailed(
         f"{where}SQLSTATE {error.sqlstate}: {diagnostic.message_primary or str(error).strip()}\n  in: {statement}",
-        hint=diagnostic.message_hint or "",
+        hint=diagnostic.message_hint or _STATEMENT_HINTS.get(error.sqlstate or "", ""),
         details={
             "sqlstate": error.sqlstate,
             "statement": statement,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,8 +16,9 @@ from ansible.module_utils.rollout.execution import CatalogMismatch, Executed, Se
 from ansible.module_utils.rollout.fingerprint import fingerprint
 from ansible.module_utils.rollout.mending import mend
 from ansible.module_utils.rollout.migration import Migration
-from ansible.module_utils.rollout.observation import Observation, acquire_lock, observe
+from ansible.module_utils.rollout.observation import Observation, observe
 from ansible.module_utils.rollout.plan import Rehearsed, Verdict
+from ansible.module_utils.rollout.waiting import with_attempts
 
 OpenSession = Callable[[], Session]
 
@@ -105,9 +107,9 @@ def present(
     :param drift: ``fail`` or ``repair``
     """
     with open_session() as session:
-        if not check:
-            acquire_lock(session, settings.ledger)
-        found = _assess(session, migrations, settings, check, load_rehearsal(given) if given else None)
+        found = _assess(
+            session, migrations, settings, check, load_rehearsal(given) if given else None, alone=True
+        )
         verdict = found.of(migration_id)
         earlier = [v for v in found.verdicts[: found.verdicts.index(verdict)] if v.pending]
         if earlier and verdict.pending and not check:
@@ -145,9 +147,7 @@ def absent(
     """``state: absent``: take one migration back."""
     migration = next(migration for migration in migrations if migration.id == migration_id)
     with open_session() as session:
-        if not check:
-            acquire_lock(session, settings.ledger)
-        seen = observe(session, settings.schema, settings.ledger, settings.protected)
+        seen = observe(session, settings.schema, settings.ledger, settings.protected, alone=not check)
         outcome = Outcome(fingerprint=fingerprint(seen.catalog.entries), server_version=seen.server_version)
         planned = removal.plan_removal(session, seen, migration, settings)
         if planned is None:
@@ -196,8 +196,18 @@ def _assess(
     settings: Settings,
     check: bool,
     given: Mapping[str, Rehearsed] | None,
+    alone: bool = False,
 ) -> _Assessment:
-    seen = observe(session, settings.schema, settings.ledger, settings.protected)
+    tables = {table for m in migrations for table in (*m.existing_tables, *m.grows)} | set(settings.protected)
+    patient = functools.partial(
+        with_attempts, session, attempts=settings.attempts, pause_s=settings.retry_pause_s, tables=tables
+    )
+    # Even looking waits, for somebody who holds ACCESS EXCLUSIVE on a table.
+    seen, _ = patient(
+        lambda: observe(
+            session, settings.schema, settings.ledger, settings.protected, alone=alone and not check
+        )
+    )
     plan.check_history(migrations, seen.ledger)
     pending = [
         m
@@ -212,7 +222,12 @@ def _assess(
         known = given
     elif pending:
         _require_rights(seen, settings)
-        run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role)
+        chosen = frozenset(migration.id for migration in pending)
+        run, _ = patient(
+            lambda: rehearsal.rehearse(
+                session, migrations, seen, settings.schema, settings.owner_role, chosen
+            )
+        )
         known, held = run.by_migration, locks.strongest(run.locks)
     verdicts = plan.decide(migrations, seen.ledger, seen.catalog, known)
     begun = [v.migration for v in verdicts if v.state == plan.DRIFTED and v.migration in pending]
@@ -232,7 +247,7 @@ def _with_shapes_between(
     known: Mapping[str, Rehearsed],
 ) -> dict[str, Rehearsed]:
     chosen = frozenset(migration.id for migration in begun)
-    run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role, chosen)
+    run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role, chosen, chosen)
     return {
         number: replace(body, between=plan.shapes_between(run.by_statement[number]))
         if number in chosen
@@ -267,7 +282,9 @@ def _bring_in(
             chosen = []
         elif verdict.state == plan.PARTIAL:
             each = frozenset([migration.id])
-            run = rehearsal.rehearse(session, migrations, seen, settings.schema, settings.owner_role, each)
+            run = rehearsal.rehearse(
+                session, migrations, seen, settings.schema, settings.owner_role, each, each
+            )
             missing = plan.statements_to_run(migration, run.by_statement[migration.id], seen.catalog)
             chosen = [(at, statement) for at, statement in missing if statement.transactional]
         try:
@@ -386,18 +403,24 @@ def _account(session: Session, outcome: Outcome) -> None:
 
 
 def _describe(verdict: Verdict, known: Mapping[str, Rehearsed] | None) -> dict[str, Any]:
-    body = (known or {}).get(verdict.migration.id)
-    return {
-        "id": verdict.migration.id,
-        "name": verdict.migration.name,
-        "label": verdict.migration.label,
-        "description": verdict.migration.description,
-        "checksum": verdict.migration.checksum,
-        "source_sha256": verdict.migration.source_sha256,
-        "variables": dict(verdict.migration.variables),
+    """A migration for the run record; of one that is in force only what identifies it, because there may be many."""
+    migration = verdict.migration
+    described: dict[str, Any] = {
+        "id": migration.id,
+        "label": migration.label,
+        "checksum": migration.checksum,
         "state": verdict.state,
         "action": verdict.action,
         "pending": verdict.pending,
+    }
+    if verdict.state == plan.APPLIED:
+        return described
+    body = (known or {}).get(migration.id)
+    return {
+        **described,
+        "description": migration.description,
+        "source_sha256": migration.source_sha256,
+        "variables": dict(migration.variables),
         "standing": list(verdict.standing),
         "missing": list(verdict.missing),
         "differences": [difference.as_json() for difference in verdict.differences],

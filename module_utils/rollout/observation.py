@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from ansible.module_utils.rollout import catalog, ledger, transaction
 from ansible.module_utils.rollout.catalog import Catalog
@@ -72,37 +73,19 @@ SELECT w.given, CASE WHEN n.nspname = %s THEN c.relname ELSE n.nspname || '.' ||
 """
 
 
-def acquire_lock(session: Session, ledger_schema: str) -> None:
-    """Become the only runner on this database until the session ends.
-
-    :raises RunnerBusy: naming the process that holds the lock
-    """
-    key = _lock_key(ledger_schema)
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
-    while True:
-        taken, holder = session.run(
-            [
-                Command("SELECT pg_try_advisory_lock(%s, %s)", key),
-                Command(_HOLDER, key),
-            ]
-        )
-        if taken[0][0]:
-            return
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(0.1)
-    pid, name, address, since = holder[0] if holder else ("unknown", "unknown", "unknown", "unknown")
-    raise RunnerBusy(
-        f"another rollout is running on this database: {name} (backend {pid}, from {address}, since {since})",
-        hint="Wait until it ends. A runner that was killed lets go within a second.",
-        details={"pid": pid, "application_name": name, "client": address, "since": since},
-    )
-
-
-def observe(session: Session, schema: str, ledger_schema: str, protected: Sequence[str] = ()) -> Observation:
+def observe(
+    session: Session,
+    schema: str,
+    ledger_schema: str,
+    protected: Sequence[str] = (),
+    *,
+    alone: bool = False,
+) -> Observation:
     """Read everything that decisions rest on: one round trip, one more where there is a ledger.
 
     :param protected: tables that must not be locked; a name without a schema means the table in whatever schema
+    :param alone: become the only runner on this database first, until the session ends
+    :raises RunnerBusy: ``alone``, and another runner holds the lock
     :raises RolloutError: the server is too old, a standby, or the schema does not exist
     """
     if session.server_version < OLDEST_SERVER:
@@ -110,6 +93,10 @@ def observe(session: Session, schema: str, ledger_schema: str, protected: Sequen
             f"the server is PostgreSQL {session.server_version // 10000}; the oldest supported is 14",
         )
     script = Script()
+    if alone:
+        key = _lock_key(ledger_schema)
+        script.add(Command("SELECT pg_try_advisory_lock(%s, %s)", key), name="lock")
+        script.add(Command(_HOLDER, key), name="holder")
     script.add(Command("BEGIN READ ONLY"), catalog.search_path(schema))
     script.add(Command(_IDENTITY, (schema,)), name="identity")
     script.add(ledger.exists_command(ledger_schema), name="ledger")
@@ -117,7 +104,7 @@ def observe(session: Session, schema: str, ledger_schema: str, protected: Sequen
     script.add_catalog(schema, "catalog")
     script.add(transaction.held_locks(schema), name="held")
     script.add(Command("COMMIT"))
-    script.run(session)
+    _run(script, session, alone)
     (identity,), (existing,) = script.rows("identity"), script.rows("ledger")
     database, role, version, standby, exists, may_create, may_create_schema, quotes, address, privileges = (
         identity
@@ -156,6 +143,26 @@ def observe(session: Session, schema: str, ledger_schema: str, protected: Sequen
         catalog=script.catalog("catalog"),
         ledger=recorded,
         locks=strongest(held),
+    )
+
+
+def _run(script: Script, session: Session, alone: bool) -> None:
+    """Look; with ``alone``, look again while the lock of a runner that was just killed is being let go."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    script.run(session)
+    while alone and not script.rows("lock")[0][0]:
+        if time.monotonic() >= deadline:
+            _refuse_second_runner(script.rows("holder"))
+        time.sleep(0.1)
+        script.run(session)
+
+
+def _refuse_second_runner(holders: Sequence[tuple[Any, ...]]) -> NoReturn:
+    pid, name, address, since = holders[0] if holders else ("unknown", "unknown", "unknown", "unknown")
+    raise RunnerBusy(
+        f"another rollout is running on this database: {name} (backend {pid}, from {address}, since {since})",
+        hint="Wait until it ends. A runner that was killed lets go within a second.",
+        details={"pid": pid, "application_name": name, "client": address, "since": since},
     )
 
 

@@ -50,13 +50,16 @@ def rehearse(
     seen: Observation,
     schema: str,
     owner_role: str,
+    pending: frozenset[str],
     each_statement: frozenset[str] = frozenset(),
 ) -> Rehearsal:
-    """Rehearse all migrations from the first to the last, in one round trip.
+    """Rehearse migrations in one round trip.
 
-    Migrations that are applied already are run too: the pending ones stand on them.
+    Migrations that are applied already are run too, because the pending ones stand on them; the catalog is read around
+    the pending ones only.
 
     :param migrations: the whole chain, in order
+    :param pending: ids of those whose effect is asked for
     :param seen: what was observed in this session
     :param schema: target schema
     :param owner_role: role that will own the objects; empty for the login role
@@ -80,23 +83,37 @@ def rehearse(
     script.add(transaction.known_relations(), name="known")
     script.add(Command(f'CREATE SCHEMA "{scratch}"'), *_default_privileges(privileges, scratch))
     script.add(catalog.search_path(scratch))
+    # What pending migrations make may stand already: begun by hand, or an index whose build was interrupted.
+    making = {name for m in migrations if m.id in pending for s in m.statements for name in s.creates}
     for table in _stubs(migrations):
-        script.add(*_stub(table, seen.catalog, schema, scratch))
+        script.add(*_stub(table, seen.catalog, making, schema, scratch))
     script.add_catalog(scratch, "stubs")
+    read_already = True
     for migration in migrations:
-        _add_migration(script, migration, schema, scratch, each=migration.id in each_statement)
+        if migration.id not in pending:
+            _add_applied(script, migration, scratch)
+        else:
+            if not read_already:
+                script.add_catalog(scratch, (migration.id, "start"))
+            _add_pending(script, migration, schema, scratch, each=migration.id in each_statement)
+        read_already = migration.id in pending
     script.add(Command("ROLLBACK"))
     try:
         script.run(session)
     except StatementFailed as error:
         session.rollback()
         raise _explained(error, migrations) from None
-    return _digest(
-        script, migrations, seen.catalog, lambda name: script.catalog(name).renamed(scratch, schema)
-    )
+    chosen = [migration for migration in migrations if migration.id in pending]
+    return _digest(script, chosen, seen.catalog, lambda name: script.catalog(name).renamed(scratch, schema))
 
 
-def _add_migration(script: Script, migration: Migration, schema: str, scratch: str, each: bool) -> None:
+def _add_applied(script: Script, migration: Migration, scratch: str) -> None:
+    for statement in migration.statements:
+        place = f"rehearsal of {statement.place}"
+        script.add(Command(in_schema(statement.rehearsal_text, scratch), place=place))
+
+
+def _add_pending(script: Script, migration: Migration, schema: str, scratch: str, each: bool) -> None:
     script.add_clock((migration.id, "begin"))
     transactional = sum(statement.transactional for statement in migration.statements)
     for at, statement in enumerate(migration.statements):
@@ -119,6 +136,8 @@ def _digest(
     by_statement: dict[str, list[list[Change]]] = {}
     held: list[TableLock] = []
     for migration in migrations:
+        if script.has((migration.id, "start")):
+            before = reading((migration.id, "start"))
         whole = reading((migration.id, "whole"))
         first_late = sum(statement.transactional for statement in migration.statements)
         late = [reading((migration.id, "before", at)) for at in range(first_late, len(migration.statements))]
@@ -205,7 +224,7 @@ def _stubs(migrations: Sequence[Migration]) -> list[str]:
     return sorted(wanted - made)
 
 
-def _stub(table: str, live: Catalog, schema: str, scratch: str) -> list[Command]:
+def _stub(table: str, live: Catalog, making: set[str], schema: str, scratch: str) -> list[Command]:
     """An empty copy of a table, its constraints and indexes under their real names: a migration may drop one."""
     place = f"existing_tables: {table}"
     like = f'LIKE "{schema}"."{table}" INCLUDING ALL EXCLUDING INDEXES'
@@ -220,7 +239,8 @@ def _stub(table: str, live: Catalog, schema: str, scratch: str) -> list[Command]
         text = f'ALTER TABLE "{scratch}"."{table}" ADD CONSTRAINT "{name}" {definition}'
         commands.append(Command(text, place=place))
     for name, entry in live.entries.items():
-        if name.startswith("index ") and entry["table"] == table and name[6:] not in constraints:
+        standing = name.startswith("index ") and entry["table"] == table and name not in making
+        if standing and name.removeprefix("index ") not in constraints:
             # The definition names the table once, after the first ON, with its schema.
             head, _, tail = entry["definition"].partition(" ON ")
             columns = tail[tail.index(" USING ") :]

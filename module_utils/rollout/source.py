@@ -24,6 +24,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 #: A rendered file larger than this is data, not a migration.
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
+#: libyaml's, where PyYAML was built with it: eight times as fast with a thousand migrations.
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FOLDER = re.compile(r"(?P<id>[0-9]{4,})_(?P<name>[a-z0-9_]+)")
 _KEYS = {
     "id": str,
@@ -186,7 +188,7 @@ def _read_header(path: Path, number: str) -> dict[str, Any]:
             f"{where} is missing", hint="It says what the migration is; see docs/migrations.md."
         )
     try:
-        header = yaml.safe_load(file.read_text(encoding="utf-8"))
+        header = yaml.load(file.read_text(encoding="utf-8"), Loader=_YAML_LOADER)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist, or no UTF-8
         raise SourceError(f"{where} cannot be read: {error}") from None
     if not isinstance(header, dict):
