@@ -8,10 +8,12 @@ import pytest
 from ansible.module_utils.rollout import plan
 from ansible.module_utils.rollout.catalog import Catalog, Entry
 from ansible.module_utils.rollout.diff import Change, as_text
-from ansible.module_utils.rollout.errors import SourceError
+from ansible.module_utils.rollout.errors import DriftFound, SourceError
 from ansible.module_utils.rollout.ledger import EMPTY, Ledger, Row
 from ansible.module_utils.rollout.migration import Migration, Statement
 from ansible.module_utils.rollout.plan import Rehearsed, Verdict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 Objects = Mapping[str, Entry | None]
 
@@ -518,3 +520,268 @@ def test_an_object_is_named_once_also_when_both_halves_of_a_migration_change_it(
     assert decide_first(catalog(), rehearsed=body).missing == ("table p",)
     halfway = decide_first(catalog(made), rehearsed=body)
     assert (halfway.state, halfway.missing) == (plan.PARTIAL, ("table p",))
+
+
+# --- completing what stands in part
+
+A: Entry = {"v": "a"}
+B: Entry = {"v": "b"}
+
+
+def steps(*changes: Sequence[Change], kinds: Sequence[str] = ()) -> tuple[Migration, list[Sequence[Change]]]:
+    """A migration with one statement for each list of changes."""
+    found = [statement(at + 1, kind=kinds[at] if kinds else "CreateStmt") for at in range(len(changes))]
+    return migration(1, statements=tuple(found)), list(changes)
+
+
+def chosen(live: Objects, *changes: Sequence[Change], kinds: Sequence[str] = ()) -> list[int]:
+    one, by_statement = steps(*changes, kinds=kinds)
+    found = plan.statements_to_run(one, by_statement, catalog(live))
+    assert all(one.statements[at] is picked for at, picked in found)
+    return [at for at, _ in found]
+
+
+THREE = ([Change("x", None, A)], [Change("y", None, A)], [Change("x", A, B)])
+
+
+@pytest.mark.parametrize(
+    ("live", "to_run"),
+    [
+        ({}, [0, 1, 2]),
+        ({"x": A}, [1, 2]),
+        ({"x": A, "y": A}, [2]),
+        ({"x": B, "y": A}, []),
+        ({"x": B}, [1]),
+        ({"y": A}, [0, 2]),
+    ],
+)
+def test_only_statements_whose_effect_is_missing_are_run(live: Objects, to_run: list[int]) -> None:
+    assert chosen(live, *THREE) == to_run
+
+
+def test_a_statement_with_several_effects_is_run_or_not_as_a_whole() -> None:
+    both = [Change("x", None, A), Change("y", None, A)]
+    assert chosen({}, both) == [0]
+    assert chosen({"x": A, "y": A}, both) == []
+    with pytest.raises(
+        DriftFound, match=r"x/010\.sql\.j2:1: its effect stands in part: x there, y missing"
+    ) as caught:
+        chosen({"x": A}, both)
+    assert "by hand" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["InsertStmt", "UpdateStmt", "DoStmt", "AlterTableStmt"])
+def test_a_statement_that_leaves_no_trace_is_not_guessed_at(kind: str) -> None:
+    with pytest.raises(DriftFound, match=rf"x/010\.sql\.j2:2: .* cannot be seen in the catalog \({kind}\)"):
+        chosen({"x": A}, [Change("x", None, A)], [], kinds=["CreateStmt", kind])
+
+
+@pytest.mark.parametrize("changes", [[], [Change("y", None, A)]])
+@pytest.mark.parametrize("live", [{"x": A}, {"x": A, "y": A}])
+def test_a_called_function_is_called_again(changes: list[Change], live: Objects) -> None:
+    assert chosen(live, [Change("x", None, A)], changes, kinds=["CreateStmt", "SelectStmt"]) == [1]
+
+
+def test_a_drop_is_not_run_twice() -> None:
+    assert chosen({}, [Change("x", A, None)], [Change("y", None, A)]) == [1]
+    assert chosen({"x": A}, [Change("x", A, None)], [Change("y", None, A)]) == [0, 1]
+
+
+def test_shapes_between_are_all_but_the_last_of_each_object() -> None:
+    assert plan.shapes_between(THREE) == {"x": [A]}
+    assert plan.shapes_between([[Change("x", A, None)], [Change("x", None, B)], [Change("x", B, A)]]) == {
+        "x": [None, B]
+    }
+    assert plan.shapes_between([]) == {}
+
+
+@pytest.mark.parametrize("in_force", [True, False])
+def test_a_migration_cut_between_two_statements_on_one_object_is_partial(in_force: bool) -> None:
+    before: Objects = {"x": A} if in_force else {}
+    folder, ledger = [FIRST, SECOND], recorded((FIRST, before)) if in_force else EMPTY
+    after: Objects = {"x": {"v": "c"}, "y": A}
+    live = catalog({"x": B})
+    blind = {"0001": does({}, before), "0002": does(before, after)}
+    seeing = {**blind, "0002": does(before, after, between={"x": [B]})}
+    assert plan.decide(folder, ledger, live, blind)[1].state == plan.DRIFTED
+    first, second = plan.decide(folder, ledger, live, seeing)
+    assert (second.state, second.missing) == (plan.PARTIAL, ("x", "y"))
+    assert first.state in (plan.APPLIED, plan.ABSENT, plan.EQUAL)
+
+
+# --- check mode, which cannot rehearse
+
+
+def by_name(live: Objects, ledger: Ledger = EMPTY) -> list[Verdict]:
+    first = migration(1, statements=(statement(creates=("table staff",)), statement(creates=("function f",))))
+    second = migration(
+        2, statements=(statement(creates=("index staff_note",)), statement(creates=("trigger staff.g",)))
+    )
+    return plan.decide([first, second], ledger, catalog(live), None)
+
+
+@pytest.mark.parametrize(
+    ("live", "states"),
+    [
+        ({}, [plan.ABSENT, plan.ABSENT]),
+        ({"table staff": A}, [plan.BY_NAME, plan.ABSENT]),
+        ({"function f(integer)": A}, [plan.BY_NAME, plan.ABSENT]),
+        ({"function ff()": A, "table staffs": A}, [plan.ABSENT, plan.ABSENT]),
+        ({"table staff": A, "index staff_note": A, "trigger staff.g": A}, [plan.BY_NAME, plan.BY_NAME]),
+        ({"view staff": A}, [plan.DRIFTED, plan.ABSENT]),
+        ({"table staff_note": A}, [plan.ABSENT, plan.DRIFTED]),
+    ],
+)
+def test_check_mode_compares_by_name(live: Objects, states: list[str]) -> None:
+    verdicts = by_name(live)
+    assert [verdict.state for verdict in verdicts] == states
+    assert all(verdict.action == "complete" for verdict in verdicts if verdict.state == plan.BY_NAME)
+
+
+def test_check_mode_names_what_stands_and_what_does_not() -> None:
+    first, second = by_name({"table staff": A, "index staff_note": {"table": "staff"}})
+    assert (first.standing, first.missing) == (("table staff",), ("function f",))
+    assert (second.standing, second.missing) == (("index staff_note",), ("trigger staff.g",))
+
+
+def test_check_mode_takes_nothing_for_drift_that_a_pending_migration_makes() -> None:
+    table: Objects = {"table staff": A, "function f()": A}
+    first = migration(1, statements=(statement(creates=("table staff",)), statement(creates=("function f",))))
+    live = {**table, "index staff_note": {"table": "staff"}, "trigger staff.g": A}
+    assert [v.state for v in by_name(live, recorded((first, table)))] == [plan.APPLIED, plan.BY_NAME]
+    stranger = {**table, "index more": {"table": "staff"}}
+    assert [v.state for v in by_name(stranger, recorded((first, table)))] == [plan.DRIFTED, plan.ABSENT]
+
+
+# --- any chain, cut anywhere
+
+NAMES = ["table a", "column a.x", "index i", "function f()", "table b", "view v"]
+TABLES = {"index i": {"table": "a"}}
+effects = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from([None, "1", "2", "3"])),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda e: e[0],
+)
+chains = st.lists(st.lists(effects, min_size=1, max_size=4), min_size=1, max_size=4)
+
+
+@dataclasses.dataclass
+class World:
+    """A chain of migrations and the catalog after each statement."""
+
+    migrations: list[Migration]
+    rehearsed: dict[str, Rehearsed]
+    by_statement: dict[str, list[list[Change]]]
+    states: list[dict[str, Entry]]
+    ends: list[int]
+
+
+def world(chain: Sequence[Sequence[Sequence[tuple[str, str | None]]]]) -> World:
+    found = World([], {}, {}, [{}], [0])
+    for number, written in enumerate(chain, 1):
+        begin = found.states[-1]
+        by_statement: list[list[Change]] = []
+        for effect in written:
+            before, after = found.states[-1], dict(found.states[-1])
+            for name, version in effect:
+                after.pop(name, None)
+                if version is not None:
+                    after[name] = {"v": version, **TABLES.get(name, {})}
+            changed = [Change(n, before.get(n), after.get(n)) for n in sorted({*before, *after})]
+            changed = [change for change in changed if change.before != change.after]
+            if changed:
+                by_statement.append(changed)
+                found.states.append(after)
+        one = migration(number, statements=tuple(statement(at + 1) for at in range(len(by_statement))))
+        found.migrations.append(one)
+        found.by_statement[one.id] = by_statement
+        found.rehearsed[one.id] = does(begin, found.states[-1], between=plan.shapes_between(by_statement))
+        found.ends.append(len(found.states) - 1)
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(chains, st.data())
+def test_a_chain_cut_anywhere_is_never_taken_for_more_or_for_something_else(
+    chain: Any, data: st.DataObject
+) -> None:
+    made = world(chain)
+    in_force = data.draw(st.integers(0, len(chain)), "recorded migrations")
+    cut = data.draw(st.integers(made.ends[in_force], made.ends[-1]), "statements that ran")
+    history = []
+    for number in range(in_force):
+        left = {**dict.fromkeys(NAMES), **made.states[made.ends[number + 1]]}
+        touched = {change.object for change in made.rehearsed[made.migrations[number].id].all_changes}
+        history.append((made.migrations[number], {name: left[name] for name in touched}))
+    ledger = recorded(*history)
+    live = made.states[cut]
+    pending = {one.id: made.rehearsed[one.id] for one in made.migrations[in_force:]}
+    verdicts = plan.decide(made.migrations, ledger, Catalog(live), pending)
+
+    ends = [made.states[end] for end in made.ends[in_force:]]
+    shapes = {name: [state.get(name) for state in ends] for name in NAMES}
+    for body in pending.values():
+        for change in body.all_changes:
+            shapes[change.object] += body.between.get(change.object, ())
+    if all(live.get(name) in shapes[name] for name in NAMES):
+        assert plan.DRIFTED not in [verdict.state for verdict in verdicts], (
+            "every object is in a foreseen shape"
+        )
+    else:
+        return  # cut inside a migration that makes something and takes it away again, or the other way round
+    assert all(verdict.state == plan.APPLIED for verdict in verdicts[:in_force])
+    for number, verdict in enumerate(verdicts[in_force:], in_force + 1):
+        later = made.states[made.ends[number] :]
+        objects = {change.object for change in made.rehearsed[verdict.migration.id].all_changes}
+        if verdict.state == plan.EQUAL:
+            for name in objects:
+                assert live.get(name) in [state.get(name) for state in later], "something is missing"
+        if cut == made.ends[number - 1] == 0:
+            assert verdict.state == plan.ABSENT
+        assert set(verdict.standing) | set(verdict.missing) == objects
+
+
+@settings(max_examples=300, deadline=None)
+@given(chains, st.data())
+def test_a_cut_migration_is_completed_to_what_it_makes(chain: Any, data: st.DataObject) -> None:
+    made = world(chain)
+    number = data.draw(st.integers(1, len(chain)), "the migration that was cut")
+    one = made.migrations[number - 1]
+    live = dict(
+        made.states[data.draw(st.integers(made.ends[number - 1], made.ends[number]), "statements that ran")]
+    )
+    try:
+        to_run = plan.statements_to_run(one, made.by_statement[one.id], Catalog(live))
+    except DriftFound:
+        return  # a statement whose effects a later one undoes in part cannot be told
+    for at, _ in to_run:
+        for change in made.by_statement[one.id][at]:
+            live.pop(change.object, None)
+            if change.after is not None:
+                live[change.object] = change.after
+    assert live == made.states[made.ends[number]]
+
+
+@settings(max_examples=300, deadline=None)
+@given(chains, st.sampled_from(NAMES), st.data())
+def test_an_object_in_a_shape_that_nobody_foresees_is_always_drift(
+    chain: Any, name: str, data: st.DataObject
+) -> None:
+    made = world(chain)
+    in_force = data.draw(st.integers(0, len(chain)), "recorded migrations")
+    history = [
+        (one, {change.object: change.after for change in made.rehearsed[one.id].all_changes})
+        for one in made.migrations[:in_force]
+    ]
+    ledger = recorded(*history)
+    live = {**made.states[made.ends[in_force]], name: {"v": "damaged", **TABLES.get(name, {})}}
+    pending = {one.id: made.rehearsed[one.id] for one in made.migrations[in_force:]}
+    managed = name in ledger.expected or any(
+        name == c.object for body in pending.values() for c in body.all_changes
+    )
+    verdicts = plan.decide(made.migrations, ledger, Catalog(live), pending)
+    if managed:
+        found = [difference for verdict in verdicts for difference in verdict.differences]
+        assert name in [difference.object for difference in found]
+        assert plan.DRIFTED in [verdict.state for verdict in verdicts]
