@@ -7,6 +7,7 @@ import pytest
 
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
+from tests.integration.command_runs import CommandRuns
 from tests.prepared_databases import copy_of
 from tests.runner import Runner
 
@@ -27,3 +28,14 @@ def finished(rolled_out: Database, tmp_path: Path) -> Iterator[Database]:
     """A database of one's own in which the role's migrations are in force."""
     with copy_of(rolled_out, tmp_path) as copy:
         yield copy
+
+
+@pytest.fixture(scope="session")
+def command_runs(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandRuns]:
+    """The main job as a command, four times in a row on one database: checked, applied, applied again, checked."""
+    folder = tmp_path_factory.mktemp("command")
+    database = Database.create(server, folder)
+    try:
+        yield CommandRuns.of(database, folder)
+    finally:
+        database.drop()

@@ -1,0 +1,171 @@
+"""reports/<run id>/report.json: there after every run, whole, and enough to reconstruct what was done."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.databases import Database
+from tests.integration.command_runs import CommandRuns
+from tests.integration.rollout_project import RolloutProject
+from tests.runner import Runner
+from tests.waiting import until
+
+
+def sections(report: dict[str, Any]) -> dict[str, Any]:
+    """What the one host left."""
+    found = report["hosts"]["app"]["sections"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_it_names_the_run_its_command_and_its_inputs(command_runs: CommandRuns) -> None:
+    report = command_runs.first_report
+    assert report["outcome"] == "succeeded"
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{4}", report["run_id"])
+    assert report["inventory"] == ["prod"]
+    assert report["ansible"].startswith("2.")
+    described = sections(report)["rehearsal"]["migrations"]
+    loaded = Runner(command_runs.database.options).migrations
+    assert [(m["id"], m["checksum"], m["source_sha256"]) for m in described] == [
+        (m.id, m.checksum, m.source_sha256) for m in loaded
+    ]
+    assert described[1]["variables"] == dict(loaded[1].variables)
+
+
+def test_it_tells_what_was_done_to_the_database(command_runs: CommandRuns) -> None:
+    found = sections(command_runs.first_report)
+    assert list(found) == [
+        "end",
+        "migration 0001_business_tables",
+        "migration 0002_messages",
+        "rehearsal",
+        "verify",
+    ]
+    before = [m["state"] for m in found["rehearsal"]["migrations"]]
+    assert before == ["absent", "absent"]
+    business, messages = (found[f"migration {label}"] for label in ("0001_business_tables", "0002_messages"))
+    for applied in (business, messages):
+        assert applied["changed"]
+        executed = applied["executed"]
+        assert executed["state"] == "applied"
+        assert executed["attempts"] == 1
+        assert executed["xid"].isdigit()
+        assert executed["commit_verdict"] == "answered"
+        for statement in executed["statements"]:
+            assert re.fullmatch(r"000[12]_\w+/\w+\.sql\.j2:\d+", statement["place"])
+            assert statement["sql"]
+            assert statement["ms"] >= 0
+        assert applied["round_trips"] > 0
+        assert applied["seconds"] > 0
+        assert isinstance(applied["locks"], dict)
+        assert isinstance(applied["notices"], list)
+    assert len(business["executed"]["statements"]) == 97
+    assert business["executed"]["fingerprint_after"] == messages["executed"]["fingerprint_before"]
+    assert messages["executed"]["fingerprint_after"] == found["verify"]["fingerprint"]
+    assert found["verify"]["differences"] == []
+    assert found["verify"]["recorded"] == ["0001_business_tables", "0002_messages"]
+
+
+def test_the_rendered_sql_lies_beside_it(command_runs: CommandRuns) -> None:
+    folder = command_runs.project.reports / command_runs.first_report["run_id"]
+    for migration in Runner(command_runs.database.options).migrations:
+        kept = sections(command_runs.first_report)[f"migration {migration.label}"]["sql"]
+        content = (folder / kept["file"]).read_bytes()
+        assert content.decode() == migration.sql("public")
+        assert kept["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_run_of_nothing_leaves_a_report_that_says_so(command_runs: CommandRuns) -> None:
+    report = command_runs.second_report
+    assert report["outcome"] == "succeeded"
+    assert report["run_id"] != command_runs.first_report["run_id"]
+    found = sections(report)
+    assert list(found) == ["end", "rehearsal", "verify"]
+    assert "nothing to do" in found["rehearsal"]["summary"]
+    assert set(found["rehearsal"]["locks"].values()) == {"ACCESS SHARE"}
+    first = sections(command_runs.first_report)
+    assert found["verify"]["fingerprint"] == first["verify"]["fingerprint"]
+
+
+def test_latest_is_the_last_one_that_was_written(command_runs: CommandRuns) -> None:
+    latest = command_runs.project.reports / "latest"
+    assert latest.is_symlink()
+    assert os.readlink(latest) == command_runs.second_report["run_id"], "check mode writes none"
+
+
+def test_what_failed_is_in_the_report(finished: Database, tmp_path: Path) -> None:
+    with finished.connect() as owner:
+        owner.execute("DROP INDEX idx_clients_phone")
+    project = RolloutProject(tmp_path / "project", finished)
+    run = project.apply()
+    assert run.code != 0
+    report = project.report()
+    assert report["outcome"] == "failed"
+    failed = sections(report)["rehearsal"]
+    assert failed["failed"]
+    assert "index idx_clients_phone: missing" in failed["msg"]
+    (difference,) = failed["details"]["differences"]
+    assert difference["object"] == "index idx_clients_phone"
+    assert difference["kind"] == "missing"
+    assert f"Report: {project.reports / report['run_id']}/report.json" in " ".join(run.output.split())
+
+
+def test_a_database_that_cannot_be_reached_leaves_a_report_too(finished: Database, tmp_path: Path) -> None:
+    project = RolloutProject(tmp_path / "project", finished, pg_dbname="nothing_of_that_name")
+    run = project.apply()
+    assert run.code != 0
+    report = project.report()
+    assert report["outcome"] == "failed"
+    assert "nothing_of_that_name" in sections(report)["rehearsal"]["msg"]
+
+
+def test_a_run_that_is_killed_leaves_what_it_knew(database: Database, tmp_path: Path) -> None:
+    """Killed while a migration waits for a lock: what was found out stands there, and the run is not called done."""
+    project = RolloutProject(tmp_path / "project", database, schema_lock_timeout_ms=60000)
+    Runner(database.options).bring_in("0001")
+    with database.connect(autocommit=False) as application, database.connect() as witness:
+        # The rehearsal does not touch this name; the real statement waits for the transaction that made it.
+        application.execute("CREATE FUNCTION get_messages_stats() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "ansible-playbook"), "apply.yml", "-i", "prod"],
+            cwd=project.folder,
+            env={**os.environ, "ANSIBLE_CONFIG": str(project.folder / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            until(lambda: witness.execute(waiting).fetchone() != (0,), "the migration does not wait", 60)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        application.rollback()
+    report = project.report()
+    assert report["outcome"] == "running"
+    assert sections(report)["rehearsal"]["migrations"][1]["state"] == "absent"
+    assert project.apply().code == 0
+    assert project.report()["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize("run_id", ["nightly-1", "../outside"])
+def test_a_run_id_can_be_given_and_names_no_other_place(
+    finished: Database, tmp_path: Path, run_id: str
+) -> None:
+    project = RolloutProject(tmp_path / "project", finished)
+    run = project.apply("-e", f"run_id={run_id}")
+    if run_id == "nightly-1":
+        assert run.code == 0, run.output
+        assert project.report()["run_id"] == "nightly-1"
+    else:
+        assert run.code != 0
+        assert "run_id" in run.output
+        assert not (project.folder / "outside").exists()
