@@ -96,14 +96,25 @@ def extras(
 
 
 def occupied_by(name: str, actual: Catalog) -> str | None:
-    """What stands in the place of a missing relation: tables, views, sequences and indexes share their names."""
-    kind, _, rest = name.partition(" ")
-    if kind not in RELATION_KINDS and kind != "foreign":
+    """What stands in the place of a missing relation: tables, views, sequences and indexes share their names.
+
+    A table or view has a row type of its own name, so that a type can stand in its way too, and the other way round.
+    """
+    kind = kind_of(name)
+    if kind not in RELATION_KINDS:
         return None
     for other in RELATION_KINDS:
-        if f"{other} {rest}" in actual.entries and f"{other} {rest}" != name:
-            return f"{other} {rest}"
+        occupant = f"{other} {name.removeprefix(kind + ' ')}"
+        apart = "type" in (kind, other) and not {kind, other} & {"table", "foreign table", "view"}
+        if occupant != name and occupant in actual.entries and not apart:
+            return occupant
     return None
+
+
+def kind_of(name: str) -> str:
+    """The kind of an entry, from its name: ``table``, ``foreign table``, ``index``, ``comment``, ..."""
+    words = name.split(" ", 2)
+    return " ".join(words[:2]) if words[0] == "foreign" else words[0]
 
 
 def as_text(differences: Iterable[Difference]) -> str:
@@ -186,9 +197,7 @@ def summary(found: Sequence[Change]) -> str:
         counts: dict[str, int] = {}
         for change in found:
             if change.action == action:
-                kind = (
-                    "comment" if change.object.startswith("comment on ") else change.object.partition(" ")[0]
-                )
+                kind = kind_of(change.object)
                 counts[kind] = counts.get(kind, 0) + 1
         if counts:
             listed = ", ".join(f"{count} {_plural(kind, count)}" for kind, count in sorted(counts.items()))
