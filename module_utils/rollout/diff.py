@@ -137,10 +137,19 @@ def as_text(differences: Iterable[Difference]) -> str:
 def _attribute(name: str, expected: Any, observed: Any) -> list[str]:
     texts = [value for value in (expected, observed) if isinstance(value, str) and "\n" in value]
     if texts:
-        before, after = (str(value or "").splitlines() for value in (observed, expected))
-        changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
-        return [f"    {name}:", *(f"      {line}" for line in changed)]
+        before, after = (_lines(value) for value in (observed, expected))
+        # The first two lines name files, lines with @@ positions.
+        changed = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
+        return [
+            f"    {name}:",
+            *(f"      {line[0]} {line[1:]}" for line in changed if not line.startswith("@@")),
+        ]
     return [f"  - {name}: {_shown(observed)}", f"  + {name}: {_shown(expected)}"]
+
+
+def _lines(value: Any) -> list[str]:
+    """A text's lines; line ends of another system are made visible, they may be all that differs."""
+    return [] if value is None else str(value).replace("\r", "\\r").split("\n")
 
 
 def _shown(value: Any) -> str:
