@@ -54,7 +54,7 @@ def test_an_unknown_mode_is_an_error_and_not_a_weak_lock() -> None:
         mode_from_catalog("SIReadLock")
 
 
-@pytest.mark.parametrize(("held", "allowed"), product(MODES, MODES))
+@pytest.mark.parametrize(("held", "allowed"), list(product(MODES, MODES)))
 def test_only_a_stronger_mode_is_over_budget(held: str, allowed: str) -> None:
     over = over_budget([TableLock("whatsapp_auth", held)], {"whatsapp_auth": allowed})
     assert bool(over) == (MODES.index(held) > MODES.index(allowed))
