@@ -21,6 +21,7 @@ _RELATION_ACL = _ACL.format(
     acl="coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END, c.relowner))"
 )
 _COLUMN_ACL = _ACL.format(acl="a.attacl")
+_TYPE_ACL = _ACL.format(acl="coalesce(t.typacl, acldefault('T', t.typowner))")
 _FUNCTION_ACL = _ACL.format(acl="coalesce(p.proacl, acldefault('f', p.proowner))")
 
 _RELATIONS = f"""
@@ -90,7 +91,7 @@ SELECT p.proname, oidvectortypes(p.proargtypes), pg_get_function_result(p.oid), 
  WHERE n.nspname = %s ORDER BY p.proname, 2
 """
 
-_TYPES = """
+_TYPES = f"""
 SELECT t.typname, t.typtype, pg_get_userbyid(t.typowner),
        (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
        CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, t.typnotnull, t.typdefault,
@@ -98,7 +99,7 @@ SELECT t.typname, t.typtype, pg_get_userbyid(t.typowner),
          WHERE o.contypid = t.oid AND o.contype = 'c'),
        (SELECT array_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum)
           FROM pg_attribute a WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND NOT a.attisdropped),
-       (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid),
+       (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid), {_TYPE_ACL},
        obj_description(t.oid, 'pg_type')
   FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
  WHERE n.nspname = %s AND (t.typtype IN ('e', 'd', 'r') OR (t.typtype = 'c' AND c.relkind = 'c'))
@@ -118,6 +119,12 @@ _STATISTICS = """
 SELECT s.stxname, c.relname, pg_get_statisticsobjdef(s.oid)
   FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace JOIN pg_class c ON c.oid = s.stxrelid
  WHERE n.nspname = %s ORDER BY s.stxname
+"""
+
+_RULES = """
+SELECT c.relname, r.rulename, pg_get_ruledef(r.oid), r.ev_enabled
+  FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND r.rulename <> '_RETURN' ORDER BY c.relname, r.rulename
 """
 
 _RELATION_KIND = {"r": "table", "p": "table", "f": "foreign table", "v": "view", "m": "view", "S": "sequence"}
@@ -174,7 +181,7 @@ def table_of(name: str, entry: Mapping[str, Any] | None) -> str | None:
     kind, _, rest = name.removeprefix("comment on ").partition(" ")
     if kind == "table":
         return rest
-    if kind in ("column", "constraint", "trigger", "policy"):
+    if kind in ("column", "constraint", "trigger", "policy", "rule"):
         return rest.partition(".")[0]
     if kind in ("index", "sequence", "statistics") and entry is not None:
         owner = entry.get("table") or entry.get("owned_by") or ""
@@ -212,7 +219,11 @@ def search_path(schema: str) -> Command:
 
 def _compact(**attributes: Any) -> Entry:
     """Attributes without those that say nothing: absent, false, empty."""
-    return {name: value for name, value in attributes.items() if value not in (None, False, "", [])}
+    return {
+        name: value
+        for name, value in attributes.items()
+        if value is not None and value is not False and value != "" and value != []
+    }
 
 
 def _comment(entries: dict[str, Entry], name: str, text: str | None) -> None:
@@ -320,7 +331,7 @@ def _function(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
 
 
 def _type(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
-    name, kind, owner, labels, base, not_null, default, checks, columns, subtype, comment = row
+    name, kind, owner, labels, base, not_null, default, checks, columns, subtype, grants, comment = row
     label = f"type {name}"
     entries[label] = _compact(
         kind={"e": "enum", "d": "domain", "r": "range", "c": "composite"}[kind],
@@ -332,6 +343,7 @@ def _type(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
         checks=checks,
         columns=columns,
         subtype=subtype,
+        grants=grants,
     )
     _comment(entries, label, comment)
 
@@ -350,6 +362,11 @@ def _statistics(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
     entries[f"statistics {name}"] = {"table": table, "definition": definition}
 
 
+def _rule(entries: dict[str, Entry], row: tuple[Any, ...]) -> None:
+    table, name, definition, enabled = row
+    entries[f"rule {table}.{name}"] = {"definition": definition, "state": _ENABLED[enabled]}
+
+
 _READERS: list[tuple[str, Callable[[dict[str, Entry], tuple[Any, ...]], None]]] = [
     (_RELATIONS, _relation),
     (_COLUMNS, _column),
@@ -360,6 +377,7 @@ _READERS: list[tuple[str, Callable[[dict[str, Entry], tuple[Any, ...]], None]]] 
     (_TYPES, _type),
     (_POLICIES, _policy),
     (_STATISTICS, _statistics),
+    (_RULES, _rule),
 ]
 
 

@@ -102,7 +102,8 @@ class Session:
             "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
             "lock_timeout": str(lock_timeout_ms),
             "statement_timeout": str(statement_timeout_ms),
-            "default_transaction_read_only": "on" if read_only else "off",
+            # Not "off" otherwise: a provider or an operator may have fenced the database off, which is to be seen.
+            **({"default_transaction_read_only": "on"} if read_only else {}),
             **_KEEPALIVES,
         }
         if options.service_file:
@@ -115,6 +116,7 @@ class Session:
                 application_name=application_name[:63],
                 options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
                 autocommit=True,
+                client_encoding="UTF8",
                 # Poolers cannot keep prepared statements apart; a DDL run gains nothing from them.
                 prepare_threshold=None,
                 keepalives_idle=10,
@@ -269,6 +271,8 @@ def _statement_failed(error: psycopg.Error, command: Command) -> StatementFailed
 def _connection_hint(text: str) -> str:
     """What to look at, by words that libpq itself (not the server, which may speak another language) prints."""
     hints = {
+        "resolve host": "Look at pg_host.",
+        "Name or service not known": "Look at pg_host.",
         "certificate": "The server's certificate does not satisfy sslmode; look at pg_sslrootcert and the host name.",
         "does not support SSL": "sslmode demands TLS and the server offers none; it is not downgraded silently.",
         "password": "Look at the user and the password (pg_user, pg_password or pg_passfile).",

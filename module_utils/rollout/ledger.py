@@ -130,7 +130,8 @@ def quoted(ledger: str) -> str:
 def exists_command(ledger: str) -> Command:
     """Asks for the comment of the ledger's table, NULL where there is no ledger."""
     return Command(
-        "SELECT c.oid IS NOT NULL, obj_description(n.oid, 'pg_namespace') FROM (SELECT %s::name AS name) w"
+        "SELECT n.oid IS NOT NULL, c.oid IS NOT NULL, obj_description(n.oid, 'pg_namespace')"
+        " FROM (SELECT %s::name AS name) w"
         " LEFT JOIN pg_namespace n ON n.nspname = w.name"
         " LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'migration'",
         (ledger,),
@@ -142,8 +143,8 @@ def check_format(answer: tuple[Any, ...], ledger: str) -> bool:
 
     :raises RolloutError: the schema is somebody else's, or of a format that this version does not know
     """
-    has_table, comment = answer
-    if comment is None and not has_table:
+    exists, has_table, comment = answer
+    if not exists:
         return False
     if f"format {FORMAT}." not in (comment or ""):
         raise RolloutError(

@@ -147,7 +147,7 @@ def absent(
     """``state: absent``: take one migration back."""
     migration = next(migration for migration in migrations if migration.id == migration_id)
     with open_session() as session:
-        seen = observe(session, settings.schema, settings.ledger, settings.protected, alone=not check)
+        seen = _look(session, settings, alone=not check)
         outcome = Outcome(fingerprint=fingerprint(seen.catalog.entries), server_version=seen.server_version)
         planned = removal.plan_removal(session, seen, migration, settings)
         if planned is None:
@@ -203,11 +203,7 @@ def _assess(
         with_attempts, session, attempts=settings.attempts, pause_s=settings.retry_pause_s, tables=tables
     )
     # Even looking waits, for somebody who holds ACCESS EXCLUSIVE on a table.
-    seen, _ = patient(
-        lambda: observe(
-            session, settings.schema, settings.ledger, settings.protected, alone=alone and not check
-        )
-    )
+    seen, _ = patient(lambda: _look(session, settings, alone=alone and not check))
     plan.check_history(migrations, seen.ledger)
     pending = [
         m
@@ -238,6 +234,12 @@ def _assess(
     return _Assessment(seen, verdicts, known, held)
 
 
+def _look(session: Session, settings: Settings, alone: bool) -> Observation:
+    return observe(
+        session, settings.schema, settings.ledger, settings.protected, settings.owner_role, alone=alone
+    )
+
+
 def _with_shapes_between(
     session: Session,
     migrations: Sequence[Migration],
@@ -257,10 +259,31 @@ def _with_shapes_between(
 
 
 def _require_rights(seen: Observation, settings: Settings) -> None:
-    if not seen.may_create_in_schema:
+    """Refuse before anything is sent what would fail for want of a right."""
+    rights, login = seen.rights, seen.role
+    if not rights.exists:
+        raise RolloutError(f"there is no role {rights.role}", hint="Correct schema_owner_role.")
+    if not rights.member:
         raise RolloutError(
-            f"{seen.role} may not create anything in schema {settings.schema} of database {seen.database}",
-            hint=f'As the schema\'s owner: GRANT CREATE ON SCHEMA "{settings.schema}" TO "{seen.role}".',
+            f"{login} may not act as {rights.role}, which is to own what is created",
+            hint=f'As a superuser: GRANT "{rights.role}" TO "{login}".',
+        )
+    lacking, grants = [], []
+    if not rights.create_in_schema:
+        lacking.append(f"create anything in schema {settings.schema}")
+        grants.append(f'GRANT CREATE ON SCHEMA "{settings.schema}" TO "{rights.role}";')
+    if not rights.create_schema:
+        lacking.append("create a schema, so nothing can be rehearsed")
+        grants.append(f'GRANT CREATE ON DATABASE "{seen.database}" TO "{rights.role}";')
+    if lacking:
+        raise RolloutError(
+            f"{rights.role} may not {' nor '.join(lacking)} (database {seen.database})",
+            hint=f"As the owner: {' '.join(grants)}",
+        )
+    if seen.fenced:
+        raise RolloutError(
+            f"database {seen.database} is fenced off against writes: default_transaction_read_only is on for {login}",
+            hint="A provider does that when the disk is full, an operator during maintenance. Find out why first.",
         )
 
 

@@ -23,11 +23,14 @@ _LOCK_PATIENCE_S = 1.0
 _IDENTITY = """
 SELECT current_database(), current_user, current_setting('server_version'),
        pg_is_in_recovery(), n.oid IS NOT NULL,
-       coalesce(has_schema_privilege(current_user, n.oid, 'CREATE'), false),
-       has_database_privilege(current_user, current_database(), 'CREATE'),
+       r.oid IS NOT NULL, coalesce(pg_has_role(current_user, r.oid, 'MEMBER'), false),
+       coalesce(has_schema_privilege(r.oid, n.oid, 'CREATE'), false),
+       coalesce(has_database_privilege(r.oid, current_database(), 'CREATE'), false),
+       current_setting('default_transaction_read_only') = 'on',
        quote_ident(w.name) <> w.name, inet_client_addr()::text,
        EXISTS (SELECT FROM pg_default_acl d WHERE d.defaclnamespace = n.oid)
-  FROM (SELECT %s::text AS name) w LEFT JOIN pg_namespace n ON n.nspname = w.name
+  FROM (SELECT %s::text AS name, coalesce(nullif(%s, ''), current_user) AS owner) w
+  LEFT JOIN pg_namespace n ON n.nspname = w.name LEFT JOIN pg_roles r ON r.rolname = w.owner
 """
 
 _HOLDER = """
@@ -40,9 +43,24 @@ SELECT a.pid, a.application_name, coalesce(a.client_addr::text, 'the same host')
 
 
 @dataclass(frozen=True)
+class Rights:
+    """What the role may do that is to own what is created.
+
+    :ivar member: whether the login may act as it
+    """
+
+    role: str
+    exists: bool
+    member: bool
+    create_in_schema: bool
+    create_schema: bool
+
+
+@dataclass(frozen=True)
 class Observation:
     """What was seen.
 
+    :ivar fenced: the database or the role is set to default_transaction_read_only
     :ivar needs_quotes: whether PostgreSQL prints the target schema's name in quotes
     :ivar client_address: where the server sees us coming from
     :ivar locks: strongest lock that this look took on each relation of users
@@ -54,8 +72,8 @@ class Observation:
     role: str
     server_version: str
     schema_exists: bool
-    may_create_in_schema: bool
-    may_create_schema: bool
+    rights: Rights
+    fenced: bool
     needs_quotes: bool
     client_address: str
     default_privileges: bool
@@ -78,12 +96,14 @@ def observe(
     schema: str,
     ledger_schema: str,
     protected: Sequence[str] = (),
+    owner_role: str = "",
     *,
     alone: bool = False,
 ) -> Observation:
     """Read everything that decisions rest on: one round trip, one more where there is a ledger.
 
     :param protected: tables that must not be locked; a name without a schema means the table in whatever schema
+    :param owner_role: role that is to own what is created; its rights are asked for; empty for the login role
     :param alone: become the only runner on this database first, until the session ends
     :raises RunnerBusy: ``alone``, and another runner holds the lock
     :raises RolloutError: the server is too old, a standby, or the schema does not exist
@@ -98,7 +118,7 @@ def observe(
         script.add(Command("SELECT pg_try_advisory_lock(%s, %s)", key), name="lock")
         script.add(Command(_HOLDER, key), name="holder")
     script.add(Command("BEGIN READ ONLY"), catalog.search_path(schema))
-    script.add(Command(_IDENTITY, (schema,)), name="identity")
+    script.add(Command(_IDENTITY, (schema, owner_role)), name="identity")
     script.add(ledger.exists_command(ledger_schema), name="ledger")
     script.add(Command(_PROTECTED, (schema, list(protected))), name="protected")
     script.add_catalog(schema, "catalog")
@@ -106,9 +126,18 @@ def observe(
     script.add(Command("COMMIT"))
     _run(script, session, alone)
     (identity,), (existing,) = script.rows("identity"), script.rows("ledger")
-    database, role, version, standby, exists, may_create, may_create_schema, quotes, address, privileges = (
-        identity
-    )
+    (
+        database,
+        role,
+        version,
+        standby,
+        exists,
+        *rights,
+        fenced,
+        quotes,
+        address,
+        privileges,
+    ) = identity
     if standby:
         raise RolloutError(
             f"{session.options.target} is a standby and takes no writes", hint="Point pg_host at the primary."
@@ -134,8 +163,8 @@ def observe(
         role=role,
         server_version=version,
         schema_exists=exists,
-        may_create_in_schema=may_create,
-        may_create_schema=may_create_schema,
+        rights=Rights(owner_role or role, *rights),
+        fenced=fenced,
         needs_quotes=quotes,
         client_address=address or "local socket",
         default_privileges=privileges,

@@ -15,7 +15,7 @@ from ansible.module_utils.rollout import catalog, diff, locks, transaction
 from ansible.module_utils.rollout.catalog import Catalog, Entry
 from ansible.module_utils.rollout.connection import Command, Session
 from ansible.module_utils.rollout.diff import Change
-from ansible.module_utils.rollout.errors import RolloutError, SourceError, StatementFailed
+from ansible.module_utils.rollout.errors import SourceError, StatementFailed
 from ansible.module_utils.rollout.locks import TableLock
 from ansible.module_utils.rollout.migration import Migration, in_schema
 from ansible.module_utils.rollout.observation import Observation
@@ -67,11 +67,6 @@ def rehearse(
     :raises StatementFailed: a statement fails, with template and line
     :raises SourceError: a migration does not create what its migration.yml promises, or reaches past the scratch schema
     """
-    if not seen.may_create_schema:
-        raise RolloutError(
-            f"{seen.role} may not create a schema in database {seen.database}, so nothing can be rehearsed",
-            hint=f'As the database\'s owner: GRANT CREATE ON DATABASE "{seen.database}" TO "{seen.role}".',
-        )
     # Quoted if and only if the target's name is, so that every definition differs by the bare name alone.
     scratch = (" " if seen.needs_quotes else "_").join(("rollout", "scratch", secrets.token_hex(6)))
     role = _quoted(owner_role or seen.role)

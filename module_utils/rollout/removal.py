@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.rollout import catalog, diff, ledger, locks, transaction
+from ansible.module_utils.rollout import catalog, diff, ledger, locks, removal_order, transaction
 from ansible.module_utils.rollout.budget import check_budget
 from ansible.module_utils.rollout.catalog import Catalog, Entry, table_of
 from ansible.module_utils.rollout.comments import comment_command
@@ -20,23 +20,26 @@ from ansible.module_utils.rollout.execution import Settings, tables_in_the_way
 from ansible.module_utils.rollout.ledger import Row
 from ansible.module_utils.rollout.migration import Migration
 from ansible.module_utils.rollout.observation import Observation
+from ansible.module_utils.rollout.removal_order import Dependant
 from ansible.module_utils.rollout.script import Script
 from ansible.module_utils.rollout.waiting import with_attempts
 
 # What depends on our relations, functions and types: which catalog it is in, the relation and the name by which it is
-# an entry of the catalog reading, and PostgreSQL's own description of it.
+# an entry of the catalog reading, PostgreSQL's own description of it, and the name of what it depends on.
 _DEPENDANTS = """
 WITH ours AS (
-    SELECT 'pg_class'::regclass AS classid, c.oid AS objid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT 'pg_class'::regclass AS classid, c.oid AS objid, c.relname::text AS label
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = %(schema)s AND c.relname = ANY(%(relations)s)
     UNION ALL
-    SELECT 'pg_type'::regclass, c.reltype FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT 'pg_type'::regclass, c.reltype, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = %(schema)s AND c.relname = ANY(%(relations)s)
     UNION ALL
-    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    SELECT 'pg_proc'::regclass, p.oid, p.proname || '(' || oidvectortypes(p.proargtypes) || ')'
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname = %(schema)s AND p.proname || '(' || oidvectortypes(p.proargtypes) || ')' = ANY(%(functions)s)
     UNION ALL
-    SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    SELECT 'pg_type'::regclass, t.oid, t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
      WHERE n.nspname = %(schema)s AND t.typname = ANY(%(types)s)
 )
 SELECT DISTINCT
@@ -47,7 +50,8 @@ SELECT DISTINCT
        coalesce(g.tgname::text, o.conname, y.polname, a.attname,
                 p.proname || '(' || oidvectortypes(p.proargtypes) || ')', ''),
        coalesce(r.relispartition, false),
-       pg_describe_object(d.classid, d.objid, d.objsubid)
+       pg_describe_object(d.classid, d.objid, d.objsubid),
+       ours.label
   FROM pg_depend d JOIN ours ON (ours.classid, ours.objid) = (d.refclassid, d.refobjid)
   LEFT JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
   LEFT JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
@@ -104,15 +108,17 @@ def plan_removal(
     created = {name: after for name, action, _, after in changes if action == "created" and name in standing}
     kept = tuple(name for name, action, _, _ in changes if action == "adopted")
     restores = _restores(migration, changes)
-    drops = _top_level(created, seen.catalog)
-    _refuse_what_is_not_ours(session, seen, migration, created, settings)
-    _refuse_rows(session, migration, drops, settings)
+    hanging = _dependants(session, created, settings)
+    drops = removal_order.in_order(_top_level(created, seen.catalog), hanging)
+    _refuse_what_is_not_ours(hanging, seen, migration, created)
+    named = [name for group in drops for name in group]
+    _refuse_rows(session, migration, named, settings)
     commands = [
         *restores.values(),
         *_comment_commands(created, seen.catalog, settings.schema),
         *_drop_commands(drops, created, settings.schema),
     ]
-    return Removal(row, tuple(drops), kept, tuple(commands), frozenset([*created, *restores]))
+    return Removal(row, tuple(named), kept, tuple(commands), frozenset([*created, *restores]))
 
 
 def remove(
@@ -243,19 +249,19 @@ def _backs_constraint(name: str, actual: Catalog) -> bool:
     return name.startswith("index ") and f"constraint {table}.{name.removeprefix('index ')}" in actual.entries
 
 
-def _drop_commands(drops: Sequence[str], created: dict[str, Entry], schema: str) -> list[Command]:
-    """One DROP for all tables together, because their foreign keys may run in circles; one for each other object."""
+def _drop_commands(drops: Sequence[Sequence[str]], created: dict[str, Entry], schema: str) -> list[Command]:
+    """One DROP for tables whose foreign keys run in circles, one for each other object."""
     commands = []
-    tables = [name.removeprefix("table ") for name in drops if name.startswith("table ")]
-    for name in drops:
-        if not name.startswith("table "):
-            commands.append(
-                Command(f"{_drop(name, created[name], schema)} RESTRICT", place=f"drop of {name}")
-            )
-        elif tables:
+    for group in drops:
+        tables = [name.removeprefix("table ") for name in group if name.startswith("table ")]
+        if tables:
             listed = ", ".join(f'"{schema}"."{table}"' for table in tables)
-            commands.append(Command(f"DROP TABLE {listed} RESTRICT", place=f"drop of {len(tables)} tables"))
-            tables = []
+            commands.append(Command(f"DROP TABLE {listed} RESTRICT", place=f"drop of {', '.join(tables)}"))
+        for name in group:
+            if not name.startswith("table "):
+                commands.append(
+                    Command(f"{_drop(name, created[name], schema)} RESTRICT", place=f"drop of {name}")
+                )
     return commands
 
 
@@ -276,10 +282,7 @@ def _drop(name: str, entry: Entry, schema: str) -> str:
     return f'DROP {word} "{schema}"."{rest}"'
 
 
-def _refuse_what_is_not_ours(
-    session: Session, seen: Observation, migration: Migration, created: dict[str, Entry], settings: Settings
-) -> None:
-    """Refuse when others' objects depend on ours, or stand on our tables and would go with them."""
+def _dependants(session: Session, created: dict[str, Entry], settings: Settings) -> list[Dependant]:
     names: dict[str, list[str]] = {"relations": [], "functions": [], "types": []}
     for name in created:
         kind, _, rest = name.removeprefix("foreign ").partition(" ")
@@ -295,15 +298,26 @@ def _refuse_what_is_not_ours(
             Command("COMMIT"),
         ]
     )[2]
+    return [Dependant(*row) for row in rows]
+
+
+def _refuse_what_is_not_ours(
+    hanging: Sequence[Dependant], seen: Observation, migration: Migration, created: dict[str, Entry]
+) -> None:
+    """Refuse when others' objects depend on ours, or stand on our tables and would go with them."""
+    relations = {
+        name.removeprefix("foreign ").partition(" ")[2]
+        for name in created
+        if name.startswith(("table ", "foreign table ", "view ", "sequence ", "index "))
+    }
     found = [
-        description
-        for kind, relation, name, is_partition, description in rows
-        if relation not in names["relations"]
-        and not is_partition
-        and f"{kind} {name}" not in created
-        and f"{kind} {relation}.{name}" not in created
+        dependant.description
+        for dependant in hanging
+        if dependant.relation not in relations
+        and not dependant.is_partition
+        and not created.keys() & {dependant.as_function, dependant.as_part}
     ]
-    grows = tuple(row for row in (*migration.grows, *seen.ledger.grows))
+    grows = (*migration.grows, *seen.ledger.grows)
     found += [extra.object for extra in diff.extras(created, list(created), seen.catalog, grows)]
     if found:
         listed = "\n  ".join(sorted(set(found)))
