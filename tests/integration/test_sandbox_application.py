@@ -57,10 +57,11 @@ class Logs:
 
     def wait_for(self, service: str, text: str, times: int = 1) -> str:
         """Wait until a service wrote a text to its standard output; return all that it wrote."""
-        until(
-            lambda: self.out(service).count(text) >= times, f"{service} does not write {text!r}", PATIENCE_S
-        )
-        return self.out(service)
+        deadline = time.monotonic() + PATIENCE_S
+        while (written := self.out(service)).count(text) < times:
+            assert time.monotonic() < deadline, f"{service} does not write {text!r}, but:\n{written}"
+            time.sleep(0.02)
+        return written
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_an_unusable_node_is_named_with_the_reason(
 
 def test_without_any_node_it_is_said_what_to_do() -> None:
     with pytest.raises(
-        SandboxError, match="no node on PATH.*Install one, or run this with the Python of a virtual"
+        SandboxError, match=r"no node on PATH.*Install one, or run this with the Python of a virtual"
     ):
         find_node()
 

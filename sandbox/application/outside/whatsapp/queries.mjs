@@ -83,9 +83,17 @@ async function keyBundle({ registry, phones }, { attrs: { jid } }) {
   ]);
 }
 
-/** Which devices users have: the salon its phone and this client, everybody else a phone only. */
+/**
+ * Which devices users have (the salon its phone and this client, everybody else a phone only), or which address hides
+ * their number.
+ *
+ * Unlike WhatsApp, it does not tell both at once. Baileys 7 then makes a new session with every device that it was told
+ * of, and keeps the old one, closed, in the same row of whatsapp_keys: after three or four times the row is too large
+ * for idx_whatsapp_keys_company_type_id, which includes it (2704 bytes at most), and nothing can be sent any more.
+ */
 function userList(connection, request) {
   const { sid, mode = 'query', context = 'message' } = request.attrs;
+  const asksForDevices = child(child(request, 'query'), 'devices') !== undefined;
   const users = children(child(request, 'list')).map((user) => {
     const jid = user.attrs.jid || phoneAddress(String(child(user, 'contact')?.content ?? '').replace(/\D/g, ''));
     const number = phoneOf(jid);
@@ -94,7 +102,7 @@ function userList(connection, request) {
     return element('user', { jid }, [
       element('contact', { type: 'in' }),
       element('devices', {}, [element('device-list', {}, list)]),
-      element('lid', { val: hiddenAddress(number) }),
+      ...(asksForDevices ? [] : [element('lid', { val: hiddenAddress(number) })]),
     ]);
   });
   return element('usync', { sid, index: '0', last: 'true', mode, context }, [element('list', {}, users)]);
