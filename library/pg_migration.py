@@ -150,6 +150,10 @@ fingerprint:
   description: SHA-256 over the schema's catalog.
   type: str
   returned: success
+server_version:
+  description: As the server calls it, such as 18.0.
+  type: str
+  returned: success
 round_trips:
   description: How often the module waited for the database, without connecting.
   type: int

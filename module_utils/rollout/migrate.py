@@ -270,14 +270,14 @@ def _require_rights(seen: Observation, settings: Settings) -> None:
         )
     lacking, grants = [], []
     if not rights.create_in_schema:
-        lacking.append(f"create anything in schema {settings.schema}")
+        lacking.append(f"create anything in schema {settings.schema} of database {seen.database}")
         grants.append(f'GRANT CREATE ON SCHEMA "{settings.schema}" TO "{rights.role}";')
     if not rights.create_schema:
-        lacking.append("create a schema, so nothing can be rehearsed")
+        lacking.append(f"create a schema in database {seen.database}, so nothing can be rehearsed")
         grants.append(f'GRANT CREATE ON DATABASE "{seen.database}" TO "{rights.role}";')
     if lacking:
         raise RolloutError(
-            f"{rights.role} may not {' nor '.join(lacking)} (database {seen.database})",
+            f"{rights.role} may not {'; nor '.join(lacking)}",
             hint=f"As the owner: {' '.join(grants)}",
         )
     if seen.fenced:
