@@ -90,7 +90,7 @@ _REASONS = {
     "VacuumStmt": "maintenance is not part of a migration",
     "ReindexStmt": "maintenance is not part of a migration",
     "ClusterStmt": "it rewrites a table under ACCESS EXCLUSIVE",
-    "RuleStmt": "the catalog comparison does not see rules; write a trigger",
+    "RuleStmt": "it rewrites the application's queries; write a trigger",
 }
 _NAME_EACH = "Name each object."
 _OTHER_REASON = "it reaches beyond the schema, or leaves nothing there that can be compared"
@@ -203,6 +203,12 @@ def _refuse_node(node: Any, place: str, in_function: bool) -> None:
         raise SourceError(f"{place}: SELECT INTO is not allowed: write CREATE TABLE and INSERT")
     if getattr(node, "behavior", None) == enums.DropBehavior.DROP_CASCADE:
         raise SourceError(f"{place}: CASCADE is not allowed: it reaches what nobody named", hint=_NAME_EACH)
+    if kind == "PartitionCmd" and node.concurrent:
+        raise SourceError(
+            f"{place}: DETACH PARTITION CONCURRENTLY is not allowed: it leaves a CHECK constraint on the partition,"
+            " which the rehearsal cannot foretell",
+            hint="Write DETACH PARTITION; it waits for lock_timeout at most, and is tried again.",
+        )
     if kind == "RangeVar":
         if node.schemaname not in _READABLE:
             own_name(node.schemaname, node.relname, place)

@@ -14,7 +14,7 @@ from ansible.module_utils.rollout.errors import SourceError
 from ansible.module_utils.rollout.migration import Statement
 from ansible.module_utils.rollout.refusals import new_name, refuse
 from ansible.module_utils.rollout.variables import IDENTIFIER_BYTES
-from pglast import ast, enums, parse_sql, parser
+from pglast import enums, parse_sql, parser
 
 #: What creates a relation or a named object: its kind, and the member of the parse tree that names it.
 _RELATIONS = {
@@ -137,14 +137,7 @@ def _refuse_cut_names(text: str, place: str) -> None:
 
 
 def _is_concurrent(node: Any) -> bool:
-    kind = type(node).__name__
-    if kind in ("IndexStmt", "DropStmt"):
-        return bool(node.concurrent)
-    if kind == "AlterTableStmt":
-        return any(
-            isinstance(command.def_, ast.PartitionCmd) and command.def_.concurrent for command in node.cmds
-        )
-    return False
+    return type(node).__name__ in ("IndexStmt", "DropStmt") and bool(node.concurrent)
 
 
 def _without_concurrently(text: str) -> str:

@@ -67,6 +67,7 @@ def cut(sql: str, drops: tuple[str, ...] = ()) -> list[Statement]:
         "DELETE FROM S.t WHERE a = 1",
         "MERGE INTO S.t USING S.u ON t.a = u.a WHEN MATCHED THEN DELETE",
         "SELECT S.f(1), pg_catalog.now()",
+        "DO $$ BEGIN NULL; END $$",
         "CREATE TABLE t (a int)",  # search_path is the migration's schema
     ],
 )
@@ -118,7 +119,7 @@ def test_what_a_migration_is_made_of_is_accepted(sql: str) -> None:
         ("REINDEX TABLE S.t", "maintenance"),
         ("REINDEX (CONCURRENTLY) TABLE S.t", "maintenance"),
         ("CLUSTER S.t USING i", "ACCESS EXCLUSIVE"),
-        ("CREATE RULE r AS ON INSERT TO S.t DO INSTEAD NOTHING", "rules"),
+        ("CREATE RULE r AS ON INSERT TO S.t DO INSTEAD NOTHING", "write a trigger"),
         *[
             (sql, "beyond the schema")
             for sql in (
@@ -309,6 +310,13 @@ def test_objects_that_belong_to_no_schema_are_refused_also_when_the_drop_is_list
 ) -> None:
     with pytest.raises(SourceError, match=f"of a {kind} is not allowed"):
         cut(sql, (f"{kind} x",))
+
+
+def test_a_concurrent_detach_is_refused() -> None:
+    """PostgreSQL adds a CHECK constraint in place of the bounds; in a transaction it does not."""
+    with pytest.raises(SourceError, match="DETACH PARTITION CONCURRENTLY is not allowed"):
+        cut("ALTER TABLE S.t DETACH PARTITION S.p CONCURRENTLY")
+    assert cut("ALTER TABLE S.t DETACH PARTITION S.p")[0].transactional
 
 
 def test_grant_on_all_is_refused() -> None:
