@@ -250,7 +250,7 @@ def finish_commands(
 ) -> list[Command]:
     """Turn an ``unfinished`` row into a finished one, after the statements outside the transaction.
 
-    :param late: what those statements did; what is recorded already (because it stood before) stays so
+    :param late: what those statements did; what the migration recorded already keeps its action and first shape
     """
     name = quoted(ledger)
     in_force = "target_schema = %s AND id = %s AND rolled_back_at IS NULL"
@@ -258,7 +258,7 @@ def finish_commands(
         Command(
             f"INSERT INTO {name}.change (seq, object, action, before, after)"
             f" SELECT m.seq, {_CHANGE_COLUMNS} FROM {name}.migration m, {_CHANGE_ROWS} WHERE {in_force}"
-            " ON CONFLICT DO NOTHING",
+            " ON CONFLICT (seq, object) DO UPDATE SET after = excluded.after",
             (_change_rows(late), schema, migration_id),
         ),
         Command(f"UPDATE {name}.migration SET state = %s WHERE {in_force}", (state, schema, migration_id)),

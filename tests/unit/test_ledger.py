@@ -152,6 +152,8 @@ def test_finishing_adds_the_late_changes_and_ends_the_state() -> None:
     insert, update = ledger.finish_commands("rollout", "public", "0001", "completed", CHANGES[:1])
     assert list(changes_in(insert)) == ["table t"]
     assert list(update.parameters or ()) == ["completed", "public", "0001"]
+    # An index that the transaction made and a late statement dropped must not be expected.
+    assert insert.sql.endswith("ON CONFLICT (seq, object) DO UPDATE SET after = excluded.after")
     assert "rolled_back_at IS NULL" in insert.sql
     assert "rolled_back_at IS NULL" in update.sql
 
