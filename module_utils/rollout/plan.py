@@ -6,7 +6,7 @@ was recorded may have been damaged since.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible.module_utils.rollout import diff
@@ -367,11 +367,15 @@ def shapes_between(by_statement: Sequence[Sequence[Change]]) -> dict[str, list[E
 
 
 def statements_to_run(
-    migration: Migration, by_statement: Sequence[Sequence[Change]], actual: Catalog
+    migration: Migration,
+    by_statement: Sequence[Sequence[Change]],
+    actual: Catalog,
+    standing: Collection[str] = (),
 ) -> list[tuple[int, Statement]]:
     """For a migration that stands in part: the statements whose effect is still missing, with their positions.
 
     :param by_statement: what each statement does to the catalog, from a rehearsal statement by statement
+    :param standing: objects that are as this migration leaves them, or as a later one does
     :raises DriftFound: a statement's effect stands in part, or cannot be seen in the catalog at all
     """
     shapes: dict[str, list[Entry | None]] = {}
@@ -386,7 +390,8 @@ def statements_to_run(
         for change in changed:
             seen[change.object] += 1
             later = shapes[change.object][seen[change.object] :]
-            (done if actual.entries.get(change.object) in later else todo).append(change.object)
+            stands = change.object in standing or actual.entries.get(change.object) in later
+            (done if stands else todo).append(change.object)
         if statement.kind == "SelectStmt":
             # A function that a migration calls must bear being called again; docs/migrations.md says so.
             chosen.append((at, statement))

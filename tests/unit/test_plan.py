@@ -587,6 +587,23 @@ def test_a_drop_is_not_run_twice() -> None:
     assert chosen({"x": A}, [Change("x", A, None)], [Change("y", None, A)]) == [0, 1]
 
 
+def test_what_a_later_migration_has_altered_already_is_not_made_again() -> None:
+    """The whole chain was run by hand but for one index of the first migration."""
+    one, by_statement = steps(
+        [Change("table t", None, A), Change("column t.a", None, A)], [Change("index i", None, A)]
+    )
+    live = catalog({"table t": A, "column t.a": B})
+    known = {
+        "0001": does({}, {"table t": A, "column t.a": A, "index i": A}),
+        "0002": does({"column t.a": A}, {"column t.a": B}),
+    }
+    first, second = plan.decide([one, SECOND], EMPTY, live, known)
+    assert (first.state, second.state) == (plan.PARTIAL, plan.EQUAL)
+    assert [at for at, _ in plan.statements_to_run(one, by_statement, live, first.standing)] == [1]
+    with pytest.raises(DriftFound, match=r"table t there, column t\.a missing"):
+        plan.statements_to_run(one, by_statement, live)
+
+
 def test_shapes_between_are_all_but_the_last_of_each_object() -> None:
     assert plan.shapes_between(THREE) == {"x": [A]}
     assert plan.shapes_between([[Change("x", A, None)], [Change("x", None, B)], [Change("x", B, A)]]) == {
