@@ -146,6 +146,9 @@ class Session:
 
     def close(self) -> None:
         self._connection.close()
+        # Bookkeeping only, and it says that the connection is closed; doing it before would cost a round trip.
+        with contextlib.suppress(psycopg.OperationalError):
+            self._mode.close()
 
     @property
     def seconds(self) -> float:

@@ -80,9 +80,11 @@ def rehearse(
     script.add(catalog.search_path(scratch))
     # What pending migrations make may stand already: begun by hand, or an index whose build was interrupted.
     making = {name for m in migrations if m.id in pending for s in m.statements for name in s.creates}
-    for table in _stubs(migrations):
+    stubs = _stubs(migrations)
+    for table in stubs:
         script.add(*_stub(table, seen.catalog, making, schema, scratch))
-    script.add_catalog(scratch, "stubs")
+    if stubs:
+        script.add_catalog(scratch, "stubs")
     read_already = True
     for migration in migrations:
         if migration.id not in pending:
@@ -126,7 +128,7 @@ def _add_pending(script: Script, migration: Migration, schema: str, scratch: str
 def _digest(
     script: Script, migrations: Sequence[Migration], live: Catalog, reading: Callable[[Hashable], Catalog]
 ) -> Rehearsal:
-    stubs = before = reading("stubs")
+    stubs = before = reading("stubs") if script.has("stubs") else Catalog()
     by_migration: dict[str, Rehearsed] = {}
     by_statement: dict[str, list[list[Change]]] = {}
     held: list[TableLock] = []
