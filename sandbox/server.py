@@ -41,8 +41,6 @@ unix_socket_directories = ''
 ssl = {ssl}
 ssl_cert_file = '{certificate}'
 ssl_key_file = '{key}'
-# What clients offer first, and PostgreSQL 18 (production) takes: otherwise each connection costs one more round trip.
-ssl_ecdh_curve = 'X25519'
 password_encryption = 'scram-sha-256'
 fsync = {durable}
 synchronous_commit = {durable}
