@@ -21,7 +21,7 @@ from benchmarks.report import Ratio, Section, duration, median
 from benchmarks.rollout_run import Run
 from sandbox.databases import Database
 
-REPETITIONS = 7
+REPETITIONS = 5
 LENGTHS = (10, 100, 1000)
 LIMIT = 1.5
 
