@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,19 @@ from tests.runner import Runner
 _LOOK_EVERY_S = 0.05
 
 
-@dataclass
-class Seen:
-    """What anybody on the machine or the server could read while something ran.
-
-    :ivar command_lines: of all processes
-    :ivar application_names: in ``pg_stat_activity``
-    """
-
-    command_lines: set[str] = field(default_factory=set)
-    application_names: set[str] = field(default_factory=set)
-
-
 @contextmanager
-def watched(database: Database) -> Iterator[Seen]:
-    """Look at processes and sessions again and again while the block runs."""
-    seen = Seen()
+def watched_command_lines() -> Iterator[set[str]]:
+    """The command lines of all processes on this machine that run while the block does."""
+    seen: set[str] = set()
     over = threading.Event()
 
     def look() -> None:
-        with database.connect_admin() as admin:
-            while not over.wait(_LOOK_EVERY_S):
-                rows = admin.execute("SELECT application_name FROM pg_stat_activity").fetchall()
-                seen.application_names.update(name for (name,) in rows)
-                for process in Path("/proc").glob("[0-9]*/cmdline"):
-                    try:
-                        seen.command_lines.add(
-                            process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                        )
-                    except (FileNotFoundError, ProcessLookupError):
-                        continue  # it has ended meanwhile
+        while not over.wait(_LOOK_EVERY_S):
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(process.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # it has ended meanwhile
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -61,6 +44,8 @@ class CommandRuns:
     """Four runs on one database that was fresh before the first.
 
     :ivar left_by_check: catalog fingerprint before the first check, and after it
+    :ivar first_command_lines: of all processes while the first run lasted
+    :ivar log_of_first: what the server logged meanwhile, with application_name before each statement
     :ivar ddl_of_second: DDL in the server's log from the second run
     """
 
@@ -69,7 +54,8 @@ class CommandRuns:
     check_empty: Run
     first: Run
     first_report: dict[str, Any]
-    first_seen: Seen
+    first_command_lines: set[str]
+    log_of_first: str
     second: Run
     second_report: dict[str, Any]
     check_finished: Run
@@ -86,8 +72,10 @@ class CommandRuns:
         check_empty = project.apply("--check", "--diff")
         after = runner.inspect().fingerprint
         reports_after_check = project.reports.exists()
-        with watched(database) as seen:
+        log_begins = database.server.log.stat().st_size
+        with watched_command_lines() as command_lines:
             first = project.apply("-vvv")
+        log = database.server.log.read_bytes()[log_begins:].decode(errors="replace")
         first_report = project.report() if first.code == 0 else {}
         database.mark_log()
         second = project.apply()
@@ -100,7 +88,8 @@ class CommandRuns:
             check_empty=check_empty,
             first=first,
             first_report=first_report,
-            first_seen=seen,
+            first_command_lines=command_lines,
+            log_of_first=log,
             second=second,
             second_report=second_report,
             check_finished=check_finished,

@@ -114,9 +114,9 @@ def test_without_psycopg_the_playbook_that_installs_it_is_named(
     module = load(name)
     monkeypatch.setattr(module, "PSYCOPG_MISSING", ImportError("No module named 'psycopg'"))
     monkeypatch.setattr("tests.integration.module_run.load", lambda _: module)
-    arguments = (
-        {"state": "rehearsed", "path": "/nowhere", "migrations": "[]"} if name == "pg_migration" else {}
-    )
+    arguments: dict[str, Any] = {}
+    if name == "pg_migration":
+        arguments.update(state="rehearsed", path="/nowhere", migrations="[]")
     result = run(name, capsys, **arguments)
     assert result["failed"]
     assert "playbooks/runtime.yml" in result["msg"]
