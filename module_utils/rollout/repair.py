@@ -55,7 +55,7 @@ def plan_repair(differences: Sequence[Difference], actual: Catalog, schema: str)
     built = {d.object for d in differences if _is_built_concurrently(d, actual)}
     for difference in differences:
         kind, expected = difference.object.partition(" ")[0], difference.expected
-        if difference.kind in ("extra", "occupied") or expected is None:
+        if expected is None:
             beyond.append(difference)
         elif kind == "function" and _only(difference, _REPLACEABLE) and "definition" in expected:
             functions.append(_function(difference, expected))
@@ -106,7 +106,7 @@ def _trigger(difference: Difference, expected: Entry, schema: str) -> list[Comma
 def _is_built_concurrently(difference: Difference, actual: Catalog) -> bool:
     """A missing or invalid index of its own on a plain table or materialized view."""
     expected = difference.expected or {}
-    if not difference.object.startswith("index ") or not expected or difference.kind in ("extra", "occupied"):
+    if not difference.object.startswith("index ") or not expected or difference.kind == "occupied":
         return False
     if expected.get("parent") or expected.get("replica_identity") or _is_on_partitioned(expected, actual):
         return False

@@ -295,9 +295,10 @@ def test_what_is_too_many_is_beyond(name: str) -> None:
     assert [(difference.object, difference.kind) for difference in repair.beyond] == [(name, "extra")]
 
 
-def test_a_name_that_is_taken_is_beyond() -> None:
-    taken = Difference("index i", "occupied", INDEX, {"is": "view i"})
-    assert plan_repair([taken], Catalog(STANDING), "public").beyond == (taken,)
+@pytest.mark.parametrize("expected", [INDEX, PARTITIONED, CHILD])
+def test_a_name_that_is_taken_is_beyond(expected: Entry) -> None:
+    taken = Difference("index i", "occupied", expected, {"is": "view i"})
+    assert plan_repair([taken], Catalog(STANDING), "public") == Repair((), (), (), (taken,))
 
 
 def test_what_can_be_mended_is_still_planned_beside_what_cannot() -> None:

@@ -248,7 +248,7 @@ def test_every_token_counts(old: str, new: str) -> None:
 
 
 def test_tokens_are_not_run_together() -> None:
-    assert summed("SELECT 1 AS ab, 2 AS c") != summed("SELECT 1 AS a, 2 AS bc")
+    assert summed("SELECT a b") != summed("SELECT ab")
     assert summed("SELECT 'a' AS b") != summed("SELECT 'a AS b'")
     assert summed("SELECT 1; SELECT 2") != summed("SELECT 1, 2")
 
