@@ -106,7 +106,7 @@ def _trigger(difference: Difference, expected: Entry, schema: str) -> list[Comma
 def _is_built_concurrently(difference: Difference, actual: Catalog) -> bool:
     """A missing or invalid index of its own on a plain table or materialized view."""
     expected = difference.expected or {}
-    if not difference.object.startswith("index ") or not expected or difference.kind == "occupied":
+    if not difference.object.startswith("index ") or not expected:
         return False
     if expected.get("parent") or expected.get("replica_identity") or _is_on_partitioned(expected, actual):
         return False
