@@ -82,6 +82,19 @@ def test_the_wait_is_bounded_the_holder_named_and_nothing_left(
     assert runner.apply().changed
 
 
+def test_a_holder_of_another_login_is_named_as_far_as_one_may_see(database: Database, tmp_path: Path) -> None:
+    """PostgreSQL hides what other roles' sessions do, and since when; what is hidden is not told as None."""
+    runner = runner_over(database, tmp_path / "migrations", ALTERATION, attempts=1)
+    with database.connect_admin(autocommit=False, application_name="nightly dump") as holder:
+        holder.execute("LOCK TABLE prices IN ACCESS SHARE MODE")
+        pid = holder.info.backend_pid
+        with pytest.raises(StatementFailed) as refused:
+            runner.apply()
+    assert f"backend {pid} (nightly dump" in str(refused.value)
+    assert "ACCESS SHARE on prices" in str(refused.value)
+    assert "None" not in str(refused.value)
+
+
 def test_a_long_query_is_named_as_running(database: Database, tmp_path: Path) -> None:
     runner = runner_over(database, tmp_path / "migrations", ALTERATION, attempts=1)
 

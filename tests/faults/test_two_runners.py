@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_the_second_stops_at_once_and_names_the_first(database: Database, runner
         assert process.returncode == 0, output
         assert witness.execute("SELECT run_id FROM rollout.migration").fetchall() == [("first-run",)]
         assert not second.apply().changed
+
+
+def test_a_runner_of_another_login_is_named_as_far_as_one_may_see(database: Database, runner: Runner) -> None:
+    dba = replace(runner, options=database.admin_options, run_id="by-the-dba")
+    with database.connect(autocommit=False) as application, database.connect() as witness:
+        application.execute("INSERT INTO prices VALUES (1)")
+        process = runner_process.start(dba)
+        backend = until_somebody_waits_for("prices", witness)
+        with pytest.raises(RunnerBusy) as refused:
+            runner.apply()
+        assert f"rollout by-the-dba (backend {backend}" in str(refused.value)
+        assert "None" not in str(refused.value)
+        assert "the same host" not in str(refused.value), "where it runs is not known"
+        application.rollback()
+        process.communicate(timeout=30)
 
 
 def test_started_together_one_applies_and_no_statement_is_sent_twice(database: Database) -> None:

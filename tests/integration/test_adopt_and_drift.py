@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.rollout.errors import DriftFound
+from ansible.module_utils.rollout.errors import DriftFound, RolloutError
 
 from sandbox.credentials import OWNER, read_passfile
 from sandbox.databases import Database
@@ -269,6 +269,20 @@ def test_the_refusal_names_every_difference_and_no_other(made_by_hand: Database)
     assert "0002_messages" not in str(refused.value), (
         "an index that is missing is no difference: it would be made"
     )
+
+
+def test_a_partition_under_another_name_that_holds_the_month_is_refused(made_by_hand: Database) -> None:
+    with made_by_hand.connect() as owner:
+        owner.execute("ALTER TABLE messages DETACH PARTITION messages_2025_12")
+        owner.execute("DROP TABLE messages_2025_12")
+        owner.execute(
+            f"CREATE TABLE winter PARTITION OF messages {TO_DECEMBER} ('2026-01-01 00:00:00+00')".encode()
+        )
+    runner = Runner(made_by_hand.options)
+    before = runner.inspect().fingerprint
+    with pytest.raises(RolloutError, match="winter"):
+        runner.apply()
+    assert runner.inspect().fingerprint == before
 
 
 def test_objects_of_others_beside_ours_are_no_difference(finished: Database) -> None:

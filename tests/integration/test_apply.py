@@ -303,3 +303,39 @@ def test_the_record_of_an_apply_has_statements_times_and_fingerprints(database: 
     assert outcome.seconds > 0
     # Far fewer than statements: 97 of them travel together.
     assert outcome.round_trips <= 15
+
+
+def test_a_name_of_63_bytes_is_kept_and_a_longer_one_refused(database: Database, tmp_path: Path) -> None:
+    """PostgreSQL would cut it, and two names might become one."""
+    folder = tmp_path / "migrations"
+    longest = "visits_" + "и" * 28
+    assert len(longest.encode()) == 63
+    path = write_migration(folder, "0001", "long", f"CREATE TABLE {{{{ schema }}}}.{longest} (id integer);\n")
+    runner = Runner(database.options, folder)
+    assert runner.apply().changed
+    assert not runner.apply(check=True).changed
+    (path / "010_all.sql.j2").write_text(f"CREATE TABLE {{{{ schema }}}}.{longest}s (id integer);\n")
+    with pytest.raises(SourceError, match="has 64 bytes; PostgreSQL would cut it after 63"):
+        runner.apply()
+
+
+def test_an_enum_value_used_where_it_is_added_is_refused(database: Database, tmp_path: Path) -> None:
+    """The rehearsal makes the type in the same transaction, where PostgreSQL allows it; the real type is older."""
+    folder = tmp_path / "migrations"
+    write_migration(folder, "0001", "mood", "CREATE TYPE {{ schema }}.mood AS ENUM ('good');\n")
+    runner = Runner(database.options, folder)
+    runner.apply()
+    write_migration(
+        folder,
+        "0002",
+        "bad",
+        "ALTER TYPE {{ schema }}.mood ADD VALUE 'bad';\n"
+        "CREATE TABLE {{ schema }}.moods (mood {{ schema }}.mood DEFAULT 'bad');\n"
+        "INSERT INTO {{ schema }}.moods VALUES ('bad');\n",
+    )
+    before = runner.inspect().entries
+    with pytest.raises(StatementFailed) as refused:
+        runner.apply()
+    assert refused.value.details["sqlstate"] == "55P04"
+    assert "0002_bad/010_all.sql.j2:" in str(refused.value)
+    assert runner.inspect().entries == before

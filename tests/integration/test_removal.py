@@ -247,6 +247,42 @@ def test_an_added_column_with_values_is_not_dropped_without_a_word(
     assert "column visits.note" not in runner.inspect().entries
 
 
+def test_rows_that_row_security_hides_are_seen(database: Database, tmp_path: Path) -> None:
+    """Even from the owner, when it is forced: what cannot be counted must not be dropped."""
+    folder = tmp_path / "migrations"
+    write_migration(
+        folder,
+        "0001",
+        "hidden",
+        "CREATE TABLE {{ schema }}.hidden (id integer);\n"
+        "ALTER TABLE {{ schema }}.hidden ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n",
+    )
+    runner = Runner(database.options, folder)
+    runner.apply()
+    with database.connect_admin() as admin:
+        admin.execute("INSERT INTO hidden VALUES (1)")
+        with pytest.raises(RolloutError, match="hidden"):
+            runner.take_back("0001")
+        assert admin.execute("SELECT count(*) FROM hidden").fetchone() == (1,)
+
+
+def test_rows_of_a_month_that_was_detached_are_kept(finished: Database) -> None:
+    """As retention leaves it: the partition was created by the migration, and no longer goes with its table."""
+    with finished.connect() as owner:
+        owner.execute(
+            "INSERT INTO messages (company_id, phone, direction, created_at)"
+            " VALUES (1, '70000000000', 'inbound', '2025-12-24 12:00:00+00')"
+        )
+        owner.execute("ALTER TABLE messages DETACH PARTITION messages_2025_12")
+        with pytest.raises(RemovalRefused, match="messages_2025_12: 1"):
+            Runner(finished.options).take_back("0002")
+        assert owner.execute("SELECT count(*) FROM messages_2025_12").fetchone() == (1,)
+        owner.execute("TRUNCATE messages_2025_12")
+    runner = Runner(finished.options)
+    assert runner.take_back("0002").changed
+    assert not [name for name in runner.inspect().entries if "messages" in name]
+
+
 def test_a_row_that_arrives_between_the_look_and_the_drop_is_kept(database: Database, tmp_path: Path) -> None:
     """The application inserts in a transaction that commits while the removal waits for its lock."""
     folder = tmp_path / "migrations"
