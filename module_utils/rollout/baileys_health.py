@@ -8,20 +8,30 @@ is kept of it.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
+import re
 import time
+import urllib.error
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.rollout.errors import RolloutError
+from ansible.module_utils.urls import open_url  # type: ignore[import-untyped]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-#: An answer that is longer is not this endpoint's.
+#: An answer that is longer is not this endpoint's; bytes.
 _LONGEST_ANSWER = 64 * 1024
+#: What the endpoint may say of itself. Anything else is not copied.
+STATUSES = ("connected", "disconnected", "not_initialized")
+_COMPANY = re.compile(r"[\w.-]{1,64}")
+#: Hexadecimal digits kept of the account's hash. Enough to notice another account; too few to find a phone number by
+#: hashing all there are, for some hundred thousand share each value.
+_ACCOUNT_DIGITS = 4
 
-#: Fetches a URL: (url, timeout in seconds) -> body. Raises OSError when nothing answers.
+#: Fetches a URL: (url, timeout in seconds) -> body. Raises OSError when there is no proper answer.
 Fetch = Callable[[str, float], bytes]
 
 
@@ -29,11 +39,12 @@ Fetch = Callable[[str, float], bytes]
 class HealthSample:
     """One answer, without what is personal in it.
 
-    :ivar status: ``connected``, ``disconnected``, ``not_initialized``; ``unreachable`` or ``unreadable`` when there was
-        no such answer
+    :ivar at: when it was asked for, seconds since 1970
+    :ivar status: one of STATUSES, or ``other``; ``unreachable`` or ``unreadable`` when there was no such answer
     :ivar connected: what the service itself says
     :ivar company: the id that the service uses; empty when it does not say
-    :ivar user_hash: hash of the WhatsApp account, to see whether it is still the same one; empty when not logged in
+    :ivar account: the beginning of a hash of the WhatsApp account, to see whether it is still the same one; empty when
+        not logged in
     :ivar waits_for_pairing: it shows a QR or a pairing code
     :ivar problem: why there is no answer
     """
@@ -42,46 +53,84 @@ class HealthSample:
     status: str
     connected: bool = False
     company: str = ""
-    user_hash: str = ""
+    account: str = ""
     waits_for_pairing: bool = False
     problem: str = ""
 
+    @property
+    def answered(self) -> bool:
+        return self.status not in ("unreachable", "unreadable")
 
-def check_url(url: str, forbidden_ports: tuple[int, ...]) -> None:
+
+def check_url(url: str, never_port: int) -> None:
     """Refuse what must never be polled.
 
-    :param forbidden_ports: the API's port: each ``GET /health`` there ends in a real WhatsApp message
-    :raises RolloutError: not HTTP on loopback, or a forbidden port
+    :param never_port: the API's port: each ``GET /health`` there ends in a real WhatsApp message
+    :raises RolloutError: not HTTP on loopback, or the forbidden port
     """
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "http" or parts.hostname not in _LOOPBACK or not parts.port:
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "http" or parts.hostname not in _LOOPBACK or not port or "@" in parts.netloc:
+        # A URL with a user in it is not quoted: there may be a password.
+        shown = "with a user in it" if "@" in parts.netloc else repr(url)
         raise RolloutError(
-            f"baileys health URL {url!r} is not http://127.0.0.1:<port>/...",
+            f"baileys health URL {shown} is not http://127.0.0.1:<port>/...",
             hint="The service listens on the application host's loopback; see baileys_health_url in the inventory.",
+            details={"reason": "bad_url"},
         )
-    if parts.port in forbidden_ports:
+    if port == never_port:
         raise RolloutError(
-            f"baileys health URL {url!r} is on port {parts.port}, where asking sends a WhatsApp message",
+            f"baileys health URL {url!r} is on port {port}, where asking sends a WhatsApp message",
             hint="That is the API's port. baileys_health_url is the port of the WhatsApp service.",
+            details={"reason": "forbidden_port", "port": port},
         )
+
+
+def fetch(url: str, timeout_s: float) -> bytes:
+    """Ask the endpoint itself: through no proxy, and not following it elsewhere.
+
+    :param timeout_s: longest wait, seconds
+    :raises OSError: no answer, or none with status 200
+    """
+    deadline = time.monotonic() + timeout_s
+    body = b""
+    try:
+        with open_url(
+            url, timeout=timeout_s, use_proxy=False, follow_redirects="none", use_netrc=False
+        ) as answer:
+            # The time-out of urllib is that of each reading; an answer may also come drop by drop.
+            while len(body) <= _LONGEST_ANSWER and (chunk := answer.read1(8192)):
+                body += chunk
+                if time.monotonic() > deadline:
+                    raise TimeoutError("timed out")
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"no HTTP answer ({type(error).__name__})") from None
+    return body
 
 
 def parse(body: bytes, at: float) -> HealthSample:
     """Keep what decides, drop what is personal."""
+    if len(body) > _LONGEST_ANSWER:
+        return HealthSample(at, "unreadable", problem="the answer is too long for this endpoint")
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return HealthSample(at, "unreadable", problem="the answer is not JSON")
     if not isinstance(answer, dict) or "connected" not in answer:
         return HealthSample(at, "unreadable", problem="the answer has no field 'connected'")
-    user = answer.get("user")
+    status, company, user = answer.get("status"), answer.get("companyId"), answer.get("user")
     account = user.get("id") if isinstance(user, dict) else None
+    digest = hashlib.sha256(str(account).encode()).hexdigest()
     return HealthSample(
         at=at,
-        status=str(answer.get("status", ""))[:40],
-        connected=answer["connected"] is True,
-        company=str(answer.get("companyId", ""))[:80],
-        user_hash=hashlib.sha256(str(account).encode()).hexdigest()[:16] if account else "",
+        status=status if status in STATUSES else "other",
+        # Both have to say so: an endpoint that contradicts itself is not connected.
+        connected=answer["connected"] is True and status == "connected",
+        company=str(company) if _COMPANY.fullmatch(str(company or "")) else "",
+        account=digest[:_ACCOUNT_DIGITS] if account else "",
         waits_for_pairing=bool(answer.get("hasQR") or answer.get("hasPairingCode")),
     )
 
@@ -109,10 +158,12 @@ def sample(
         at = clock()
         try:
             body = fetch(url, timeout_s)
+        except urllib.error.HTTPError as error:
+            taken.append(HealthSample(at, "unreadable", problem=f"the answer has HTTP status {error.code}"))
         except OSError as error:
             taken.append(HealthSample(at, "unreachable", problem=_reason(error)))
         else:
-            taken.append(parse(body[:_LONGEST_ANSWER], at))
+            taken.append(parse(body, at))
     return taken
 
 

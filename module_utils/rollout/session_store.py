@@ -6,20 +6,25 @@ the rows. So equality of rows says nothing; what must stay is named in :func:`co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible.module_utils.rollout import catalog
 from ansible.module_utils.rollout.catalog import table_of
 from ansible.module_utils.rollout.connection import Command, Session
+from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.fingerprint import fingerprint
 
-# The part of creds that stays as long as the pairing does. Hashed by the server: private keys never leave it.
+# The part of creds that stays as long as the pairing does. Hashed by the server: private keys never leave it. Empty
+# where there is no identity to hash: the hash of nothing would be the same for everybody.
 _IDENTITY = """
-SELECT company_id, encode(sha256(convert_to(jsonb_build_array(
-           creds -> 'me' ->> 'id', creds -> 'noiseKey' -> 'public', creds -> 'signedIdentityKey' -> 'public',
-           creds -> 'registrationId')::text, 'UTF8')), 'hex')
+SELECT company_id,
+       CASE WHEN creds #> '{{noiseKey,public}}' IS NULL OR creds #> '{{signedIdentityKey,public}}' IS NULL THEN ''
+            ELSE encode(sha256(convert_to(jsonb_build_array(
+                creds #> '{{me,id}}', creds #> '{{noiseKey,public}}', creds #> '{{signedIdentityKey,public}}',
+                creds -> 'registrationId')::text, 'UTF8')), 'hex')
+       END
   FROM {auth} ORDER BY company_id
 """
 _KEYS = """
@@ -29,69 +34,116 @@ SELECT count(*), extract(epoch FROM max(updated_at))::float8, extract(epoch FROM
   FROM {keys}
 """
 
+#: Prefix that newer versions of the service put before the company's id, in the log and in the table.
+_PREFIX = "company_"
+
 
 @dataclass(frozen=True)
 class StoreReading:
     """One look at the session store.
 
     :ivar tables_fingerprint: of both tables with columns, constraints, indexes, triggers, policies, owner and grants
-    :ivar identities: company id -> hash of the stable part of its credentials
+    :ivar identities: company id -> hash of the stable part of its credentials; empty where these are not there
     :ivar keys: number of key rows
     :ivar newest_update: latest ``updated_at`` of a key row, seconds since 1970; None when there is no row
     :ivar read_at: the server's clock, seconds since 1970
-    :ivar expiries: when rows expire that are expired or will be within a day, seconds since 1970
+    :ivar expiries: when rows expire that are expired or will be within a day, seconds since 1970. A comparison with a
+        reading of more than a day later knows too few of them
     """
 
     tables_fingerprint: str
-    identities: dict[str, str]
+    identities: Mapping[str, str]
     keys: int
     newest_update: float | None
     read_at: float
     expiries: tuple[float, ...]
 
+    def as_result(self) -> dict[str, Any]:
+        """For a module's result, and for :func:`from_result`."""
+        return {**asdict(self), "expiries": list(self.expiries)}
+
+
+def from_result(value: Mapping[str, Any]) -> StoreReading:
+    """A reading that was handed back.
+
+    :raises RolloutError: it is not one
+    """
+    try:
+        newest = value["newest_update"]
+        return StoreReading(
+            tables_fingerprint=str(value["tables_fingerprint"]),
+            identities={str(company): str(identity) for company, identity in value["identities"].items()},
+            keys=int(value["keys"]),
+            newest_update=None if newest is None else float(newest),
+            read_at=float(value["read_at"]),
+            expiries=tuple(float(expiry) for expiry in value["expiries"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RolloutError(
+            f"baseline.store is not a reading of the session store: {type(error).__name__} {error}",
+            hint="Hand back what an earlier call returned as reading, unchanged.",
+            details={"reason": "bad_baseline"},
+        ) from None
+
+
+def spellings(company: str) -> tuple[str, ...]:
+    """The id of a company in every spelling that it may have in the table; empty for an empty id."""
+    plain = company.removeprefix(_PREFIX)
+    return (plain, _PREFIX + plain) if plain else ()
+
 
 def read(session: Session, schema: str, auth_table: str, keys_table: str) -> StoreReading:
     """Read the session store in a read-only transaction; takes ACCESS SHARE and nothing else.
 
+    A table that is not there reads as empty: its fingerprint says that it is missing.
+
     :param auth_table: table of credentials, one row a company
     :param keys_table: table of keys
     """
-    names = {"auth": f'"{schema}"."{auth_table}"', "keys": f'"{schema}"."{keys_table}"'}
-    answers = session.run(
-        [
-            Command("BEGIN READ ONLY"),
-            catalog.search_path(schema),
-            *catalog.commands(schema),
-            Command(_IDENTITY.format(**names)),
-            Command(_KEYS.format(**names)),
-            Command("COMMIT"),
-        ]
-    )
-    entries = catalog.from_rows(answers[2:-3]).entries
+    answers = session.run(["BEGIN READ ONLY", catalog.search_path(schema), *catalog.commands(schema)])
+    entries = catalog.from_rows(answers[2:]).entries
     tables = (auth_table, keys_table)
     # A foreign key of a later migration to these tables would show here too: it adds triggers, but no entry.
     own = {name: entry for name, entry in entries.items() if table_of(name, entry) in tables}
-    keys, newest, now, expiries = answers[-2][0]
+    auth, keys = (
+        _quoted(schema, table) if any(table_of(name, entry) == table for name, entry in own.items()) else None
+        for table in tables
+    )
+    identities, counted, _ = session.run(
+        [
+            _IDENTITY.format(auth=auth) if auth else "SELECT WHERE false",
+            Command(_KEYS.format(keys=keys) if keys else "SELECT 0, NULL, 0.0::float8, ARRAY[]::float8[]"),
+            "COMMIT",
+        ]
+    )
+    [(count, newest, now, expiries)] = counted
     return StoreReading(
         tables_fingerprint=fingerprint(own),
-        identities=dict(answers[-3]),
-        keys=keys,
+        identities=dict(identities),
+        keys=count,
         newest_update=newest,
         read_at=now,
         expiries=tuple(expiries),
     )
 
 
+def _quoted(*names: str) -> str:
+    # The names are inventory data: a quote in one must not end it. Braces are not format's: it fills in only once.
+    return ".".join('"{}"'.format(name.replace('"', '""')) for name in names)
+
+
 def compare(
-    before: StoreReading, now: StoreReading, company_ids: Sequence[str], loss_tolerance: float
+    before: StoreReading, now: StoreReading, companies: Collection[str], loss_tolerance: float
 ) -> list[dict[str, Any]]:
     """What speaks against an untouched session store; empty when nothing does.
 
-    :param company_ids: the id that the service uses, in every spelling that it may have in the table
+    Compared with itself, a reading shows what is wrong whatever was before.
+
+    :param companies: the id that the service uses, in every spelling that it may have in the table
     :param loss_tolerance: share of key rows that may vanish without having expired: used pre-keys do
     :returns: findings, each with ``what``, ``expected`` and ``observed``
     """
-    found = []
+    found: list[dict[str, Any]] = []
 
     def must(holds: bool, what: str, expected: object, observed: object) -> None:
         if not holds:
@@ -103,15 +155,22 @@ def compare(
         before.tables_fingerprint,
         now.tables_fingerprint,
     )
-    rows = [company for company in now.identities if company in company_ids]
-    must(len(rows) == 1, "credentials of the company in use", "exactly one row", f"{len(rows)} rows")
-    for company in rows:
-        must(
-            before.identities.get(company) in (None, now.identities[company]),
-            "the identity of the session (a new pairing has another)",
-            before.identities.get(company),
-            now.identities[company],
-        )
+    # The hash, and not the id it stands under: new credentials under another spelling are new credentials.
+    was = sorted(identity for company, identity in before.identities.items() if company in companies)
+    is_now = sorted(identity for company, identity in now.identities.items() if company in companies)
+    must(len(is_now) == 1, "credentials of the company in use", "exactly one row", f"{len(is_now)} rows")
+    must(
+        "" not in is_now,
+        "credentials of the company in use",
+        "keys of the pairing",
+        "a row without such keys",
+    )
+    must(
+        not was or set(is_now) <= set(was),
+        "the identity of the session (a new pairing has another)",
+        was,
+        is_now,
+    )
     expired = sum(1 for expiry in before.expiries if expiry <= now.read_at)
     lost = before.keys - now.keys - expired
     allowed = int(before.keys * loss_tolerance)
