@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.rollout.errors import RolloutError
+from ansible.module_utils.rollout.errors import DriftFound, RolloutError
 from psycopg import sql
 
+from sandbox.certificates import ensure_certificates
 from sandbox.credentials import OWNER
 from sandbox.databases import Database
 from sandbox.roles import ensure_roles
@@ -421,3 +422,63 @@ def test_wrong_credentials_and_places_are_told_apart(database: Database) -> None
             replace(runner, options={**database.options, option: value}).rehearse()
         assert told in str(refused.value), option
         assert str(database.options["password"]) not in str(refused.value)
+
+
+def test_a_certificate_that_does_not_fit_is_said(database: Database, tmp_path: Path) -> None:
+    if not database.server.has_tls:
+        pytest.skip("this build of PostgreSQL has no TLS")
+    other_authority = tmp_path / "ca.crt"
+    ensure_certificates(other_authority, tmp_path / "server.crt", tmp_path / "server.key")
+    for wrong in (other_authority, Path("/nowhere/ca.crt")):
+        with pytest.raises(RolloutError, match="pg_sslrootcert"):
+            Runner({**database.options, "sslrootcert": str(wrong)}).rehearse()
+
+
+def test_an_operator_who_may_not_read_the_ledger_is_told_the_grant(finished: Database) -> None:
+    password = "inv3nted"
+    with role(finished) as operator:
+        with finished.connect_admin() as admin:
+            admin.execute(
+                sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+                    sql.Identifier(operator), sql.Literal(password)
+                )
+            )
+        options = {**finished.options, "user": operator, "password": password}
+        for check in (True, False):
+            with pytest.raises(RolloutError) as refused:
+                Runner(options).apply(check)
+            assert 'GRANT USAGE ON SCHEMA "rollout"' in str(refused.value)
+            assert f'TO "{operator}"' in str(refused.value)
+
+
+def test_an_event_trigger_that_rejects_ddl_stops_the_run_with_its_words(
+    database: Database, small: Path
+) -> None:
+    with database.connect_admin() as admin:
+        admin.execute(
+            "CREATE FUNCTION refuse_ddl() RETURNS event_trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'no DDL until Monday'; END $$;"
+            "CREATE EVENT TRIGGER refuse_ddl ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse_ddl()"
+        )
+    runner = Runner(database.options, small)
+    before = runner.inspect().fingerprint
+    with pytest.raises(RolloutError) as refused:
+        runner.apply()
+    assert "SQLSTATE P0001: no DDL until Monday" in str(refused.value)
+    assert "0001_small/010_all.sql.j2:2" in str(refused.value)
+    assert runner.inspect().fingerprint == before
+
+
+def test_an_event_trigger_that_changes_more_is_found_out(database: Database, small: Path) -> None:
+    """It adds something to the real schema alone: not what was rehearsed, so it is rolled back."""
+    with database.connect_admin() as admin:
+        admin.execute(
+            "CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN CREATE TABLE IF NOT EXISTS public.audited (at timestamptz); END $$;"
+            "CREATE EVENT TRIGGER audit ON ddl_command_end WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION audit()"
+        )
+    runner = Runner(database.options, small)
+    with pytest.raises(DriftFound, match="table audited: is not part of any migration"):
+        runner.apply()
+    assert "table audited" not in runner.inspect().entries
+    assert runner.inspect().recorded == []
