@@ -458,7 +458,8 @@ def test_an_event_trigger_that_rejects_ddl_stops_the_run_with_its_words(
         admin.execute(
             "CREATE FUNCTION refuse_ddl() RETURNS event_trigger LANGUAGE plpgsql AS"
             " $$ BEGIN RAISE EXCEPTION 'no DDL until Monday'; END $$;"
-            "CREATE EVENT TRIGGER refuse_ddl ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse_ddl()"
+            "CREATE EVENT TRIGGER refuse_ddl ON ddl_command_end WHEN TAG IN ('CREATE TABLE')"
+            " EXECUTE FUNCTION refuse_ddl()"
         )
     runner = Runner(database.options, small)
     before = runner.inspect().fingerprint
