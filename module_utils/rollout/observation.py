@@ -34,7 +34,7 @@ SELECT current_database(), current_user, current_setting('server_version'),
 """
 
 _HOLDER = """
-SELECT a.pid, a.application_name, coalesce(a.client_addr::text, 'the same host'), a.backend_start::text
+SELECT a.pid, a.application_name, a.client_addr::text, a.backend_start::text
   FROM pg_locks l JOIN pg_stat_activity a USING (pid)
  WHERE l.locktype = 'advisory' AND l.granted
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -187,9 +187,15 @@ def _run(script: Script, session: Session, alone: bool) -> None:
 
 
 def _refuse_second_runner(holders: Sequence[tuple[Any, ...]]) -> NoReturn:
-    pid, name, address, since = holders[0] if holders else ("unknown", "unknown", "unknown", "unknown")
+    pid, name, address, since = holders[0] if holders else (None, None, None, None)
+    seen = [
+        f"backend {pid}" if pid else "",
+        f"from {address}" if address else "",
+        f"since {since}" if since else "",
+    ]
+    told = ", ".join(part for part in seen if part)
     raise RunnerBusy(
-        f"another rollout is running on this database: {name} (backend {pid}, from {address}, since {since})",
+        f"another rollout is running on this database: {name or 'it ended just now'}{f' ({told})' if told else ''}",
         hint="Wait until it ends. A runner that was killed lets go within a second.",
         details={"pid": pid, "application_name": name, "client": address, "since": since},
     )

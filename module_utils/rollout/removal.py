@@ -109,7 +109,7 @@ def plan_removal(
     kept = tuple(name for name, action, _, _ in changes if action == "adopted")
     restores = _restores(migration, changes)
     hanging = _dependants(session, created, settings)
-    drops = removal_order.in_order(_top_level(created, seen.catalog), hanging)
+    drops = removal_order.in_order(_top_level(created, seen.catalog), hanging, _tables_of_parts(created))
     _refuse_what_is_not_ours(hanging, seen, migration, created)
     named = [name for group in drops for name in group]
     _refuse_rows(session, migration, named, settings)
@@ -131,6 +131,7 @@ def remove(
     script = Script()
     script.add(Command("BEGIN"), catalog.search_path(settings.schema))
     script.add(transaction.known_relations(), name="known")
+    script.add(Command("SET LOCAL row_security = off"))
     # Locked first, so that no row can arrive between this look and the drop.
     tables = [name.removeprefix("table ") for name in removal.drops if name.startswith("table ")]
     for table in tables:
@@ -217,30 +218,32 @@ def _top_level(created: dict[str, Entry], actual: Catalog) -> list[str]:
         for name in created
         if name.startswith(("table ", "foreign table ", "view "))
     }
-    order = [
-        "policy",
-        "trigger",
-        "statistics",
-        "view",
-        "index",
-        "constraint",
-        "column",
-        "table",
-        "foreign table",
-    ]
-    order += ["function", "sequence", "type"]
+    order = ("policy", "trigger", "statistics", "view", "index", "constraint", "column")
+    order += ("table", "foreign table", "function", "sequence", "type")
     found = []
     for kind in order:
         for name, entry in sorted(created.items(), reverse=True):
             if not name.startswith(f"{kind} "):
                 continue
             if kind in ("table", "foreign table"):
-                goes_along = entry.get("parent") in relations
+                # By the live parent: a partition that was detached since stands by itself.
+                goes_along = actual.entries[name].get("parent") in relations
             else:
                 goes_along = table_of(name, entry) in relations
             if not goes_along and not _backs_constraint(name, actual):
                 found.append(name)
     return found
+
+
+def _tables_of_parts(created: dict[str, Entry]) -> dict[str, str]:
+    """For what goes along with a table (its indexes and sequences): the entry of the table."""
+    return {
+        name.partition(" ")[2]: f"table {owner}"
+        for name, entry in created.items()
+        if name.startswith(("index ", "sequence "))
+        for owner in [table_of(name, entry)]
+        if owner
+    }
 
 
 def _backs_constraint(name: str, actual: Catalog) -> bool:
@@ -339,7 +342,9 @@ def _refuse_rows(session: Session, migration: Migration, drops: Sequence[str], s
             asked[f"{rest}"] = Command(f'SELECT count(*) FROM "{settings.schema}"."{rest}"')
         elif kind == "column":
             asked[f"column {rest}"] = Command(f'SELECT count("{column}") FROM "{settings.schema}"."{table}"')
-    counts = session.run(asked.values())
+    # Row security would hide rows, from the owner too where it is forced; off, PostgreSQL raises an error instead.
+    visible = [Command("BEGIN READ ONLY"), Command("SET LOCAL row_security = off")]
+    counts = session.run([*visible, *asked.values(), Command("COMMIT")])[2:-1]
     filled = {name: rows[0][0] for name, rows in zip(asked, counts, strict=True) if rows[0][0]}
     if filled:
         listed = ", ".join(f"{name}: {count}" for name, count in sorted(filled.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -37,18 +37,22 @@ class Dependant:
         return f"{self.kind} {self.relation}.{self.name}"
 
 
-def in_order(drops: Sequence[str], hanging: Sequence[Dependant]) -> list[list[str]]:
+def in_order(
+    drops: Sequence[str], hanging: Sequence[Dependant], tables_of_parts: Mapping[str, str]
+) -> list[list[str]]:
     """Groups of entries to drop, one group after the other; those in a group depend on each other in a circle.
 
     :param drops: what is to be dropped; where nothing depends on anything, this order stays
     :param hanging: what depends on what
+    :param tables_of_parts: name of an index or sequence -> entry of the table that it goes along with
     """
     units: list[list[str]] = [[name] for name in drops]
     while True:
         place = {name: at for at, group in enumerate(units) for name in group}
         after: dict[int, set[int]] = {at: set() for at in range(len(units))}
         for dependant in hanging:
-            first, then = _place(dependant, place), _place_of(dependant.on, place)
+            first = _place(dependant, place, tables_of_parts)
+            then = _place_of(dependant.on, place, tables_of_parts)
             if first is not None and then is not None and first != then:
                 after[then].add(first)
         sorter = graphlib.TopologicalSorter(after)
@@ -76,13 +80,14 @@ def _stable(sorter: graphlib.TopologicalSorter[int]) -> list[int]:
     return ordered
 
 
-def _place(dependant: Dependant, place: dict[str, int]) -> int | None:
+def _place(dependant: Dependant, place: Mapping[str, int], tables_of_parts: Mapping[str, str]) -> int | None:
     for name in (dependant.as_part, dependant.as_function):
         if name in place:
             return place[name]
-    return None if dependant.relation is None else _place_of(dependant.relation, place)
+    return None if dependant.relation is None else _place_of(dependant.relation, place, tables_of_parts)
 
 
-def _place_of(name: str, place: dict[str, int]) -> int | None:
+def _place_of(name: str, place: Mapping[str, int], tables_of_parts: Mapping[str, str]) -> int | None:
     kinds = ("table", "foreign table", "view", "sequence", "index", "function", "type")
-    return next((place[f"{kind} {name}"] for kind in kinds if f"{kind} {name}" in place), None)
+    entries = [*(f"{kind} {name}" for kind in kinds), tables_of_parts.get(name, "")]
+    return next((place[entry] for entry in entries if entry in place), None)

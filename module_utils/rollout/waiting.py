@@ -82,5 +82,11 @@ def _explained(
 
 
 def _who(row: tuple[Any, ...]) -> str:
+    """Whoever it is, by what may be seen: PostgreSQL hides state and age of another login's session."""
     pid, name, state, age = row[:4]
-    return f"backend {pid} ({name or 'unnamed'}, {state}, transaction open for {age} s)"
+    seen = [name or "unnamed"]
+    if state is not None:
+        seen.append(state)
+    if age is not None:
+        seen.append(f"transaction open for {age} s")
+    return f"backend {pid} ({', '.join(seen)})"
