@@ -218,8 +218,8 @@ def _top_level(created: dict[str, Entry], actual: Catalog) -> list[str]:
         for name in created
         if name.startswith(("table ", "foreign table ", "view "))
     }
-    order = ("policy", "trigger", "statistics", "view", "index", "constraint", "column")
-    order += ("table", "foreign table", "function", "sequence", "type")
+    order = ["policy", "trigger", "statistics", "view", "index", "constraint", "column"]
+    order += ["table", "foreign table", "function", "sequence", "type"]
     found = []
     for kind in order:
         for name, entry in sorted(created.items(), reverse=True):
