@@ -37,9 +37,9 @@ options:
     type: float
     default: 3
   pm2_home:
-    description: PM2_HOME; with O(name), the processes and log files are those that PM2 names.
+    description: PM2_HOME; with O(pm2_service), the processes and log files are those that PM2 names.
     type: path
-  name:
+  pm2_service:
     description: The service's name in PM2.
     type: str
   pids:
@@ -104,7 +104,7 @@ EXAMPLES = r"""
   baileys_info:
     health_url: http://127.0.0.1:3003/health
     pm2_home: /srv/app/.pm2
-    name: baileys-whatsapp-service
+    pm2_service: baileys-whatsapp-service
     service: production
   register: before
 
@@ -112,7 +112,7 @@ EXAMPLES = r"""
   baileys_info:
     health_url: http://127.0.0.1:3003/health
     pm2_home: /srv/app/.pm2
-    name: baileys-whatsapp-service
+    pm2_service: baileys-whatsapp-service
     service: production
     bookmarks: "{{ before.bookmarks }}"
     baseline: "{{ before.reading }}"
@@ -228,7 +228,7 @@ OPTIONS = {
     "interval": {"type": "float", "default": 2},
     "timeout": {"type": "float", "default": 3},
     "pm2_home": {"type": "path"},
-    "name": {"type": "str"},
+    "pm2_service": {"type": "str"},
     "pids": {"type": "list", "elements": "int"},
     "logs": {"type": "list", "elements": "path"},
     "bookmarks": {"type": "list", "elements": "dict"},
@@ -272,7 +272,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={**OPTIONS, **options.CONNECTION},
         supports_check_mode=True,
-        required_together=[("pm2_home", "name")],
+        required_together=[("pm2_home", "pm2_service")],
         mutually_exclusive=[("pm2_home", "pids")],
     )
     given = module.params
@@ -286,7 +286,7 @@ def main() -> None:
         interval=given["interval"],
         timeout=given["timeout"],
         pm2_home=given["pm2_home"],
-        service=given["name"],
+        service=given["pm2_service"],
         pids=None if given["pids"] is None else tuple(given["pids"]),
         logs=given["logs"],
     )
