@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.rollout import catalog, ledger, transaction
 from ansible.module_utils.rollout.catalog import Catalog
 from ansible.module_utils.rollout.connection import Command, Session
-from ansible.module_utils.rollout.errors import RolloutError, RunnerBusy
+from ansible.module_utils.rollout.errors import RolloutError, RunnerBusy, StatementFailed
 from ansible.module_utils.rollout.ledger import Ledger
 from ansible.module_utils.rollout.locks import TableLock, strongest
 from ansible.module_utils.rollout.script import Script
@@ -156,7 +156,7 @@ def observe(
     held = transaction.locks_from_rows(script.rows("held"))
     recorded = ledger.EMPTY
     if ledger.check_format(existing, ledger_schema):
-        recorded, more = _read_ledger(session, ledger_schema, schema)
+        recorded, more = _read_ledger(session, ledger_schema, schema, role)
         held += more
     return Observation(
         database=database,
@@ -201,11 +201,24 @@ def _refuse_second_runner(holders: Sequence[tuple[Any, ...]]) -> NoReturn:
     )
 
 
-def _read_ledger(session: Session, ledger_schema: str, schema: str) -> tuple[Ledger, list[TableLock]]:
+def _read_ledger(
+    session: Session, ledger_schema: str, schema: str, role: str
+) -> tuple[Ledger, list[TableLock]]:
     reading = ledger.read_commands(ledger_schema, schema)
-    answers = session.run(
-        [Command("BEGIN READ ONLY"), *reading, transaction.held_locks(schema), Command("COMMIT")]
-    )
+    commands = [Command("BEGIN READ ONLY"), *reading, transaction.held_locks(schema), Command("COMMIT")]
+    try:
+        answers = session.run(commands)
+    except StatementFailed as error:
+        session.rollback()
+        if error.details.get("sqlstate") != "42501":
+            raise
+        raise RolloutError(
+            f"{role} may not read the ledger, schema {ledger_schema}: {error.message}",
+            hint=f'As its owner: GRANT USAGE ON SCHEMA "{ledger_schema}" TO "{role}";'
+            f' GRANT SELECT ON ALL TABLES IN SCHEMA "{ledger_schema}" TO "{role}"; that is enough for check mode.'
+            " A real run writes the ledger: run it as its owner.",
+            details=error.details,
+        ) from None
     return ledger.from_rows(answers[1:-2]), transaction.locks_from_rows(answers[-2])
 
 
