@@ -131,6 +131,7 @@ CASES: dict[str, tuple[Evidence, str, bool, str]] = {
     "starting to listen": (seen(samples=[REFUSED, UP]), "reconnecting", False, "say unreachable"),
     # nobody knows
     "unreachable": (seen(samples=[REFUSED, REFUSED]), "unknown", False, "does not answer: [Errno 111]"),
+    "given up while it was watched": (seen(samples=[UP, GIVEN_UP]), "unknown", False, "log does not say why"),
     "given up before the bookmark": (seen(samples=[GIVEN_UP]), "unknown", False, "log does not say why"),
     "not asked": (seen(samples=[]), "unknown", False, "it was not asked"),
 }  # fmt: skip
