@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"[{time.monotonic() - began:4.0f} s] {text}", flush=True)
 
     sections: list[Section] = []
+    results = CACHE / "results" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
     with Bench() as bench:
         machine = bench.machine()
         print(machine, flush=True)
@@ -50,9 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
             for section in EXPERIMENTS[name](bench, say):
                 print(f"\n{report.as_text(section)}", flush=True)
                 sections.append(section)
+            # After each experiment: one that fails must not cost what the others found.
+            _write_results(results, machine, sections)
     ratios = [ratio for section in sections for ratio in section.ratios]
     print(report.as_text(report.verdicts(ratios)))
-    print(f"Every single measurement: {_write_results(machine, sections)}")
+    print(f"Every single measurement: {results}")
     if not chosen.only:
         report.write_document(DOCUMENT, report.document(machine, sections))
         print(f"Written: {DOCUMENT}")
@@ -63,17 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _write_results(machine: str, sections: list[Section]) -> Path:
-    folder = CACHE / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
+def _write_results(path: Path, machine: str, sections: list[Section]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     results = {
         "machine": machine,
         "ratios": [vars(ratio) | {"held": ratio.held} for section in sections for ratio in section.ratios],
         "samples": {section.title: section.samples for section in sections},
     }
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
 
 
 if __name__ == "__main__":
