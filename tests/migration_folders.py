@@ -21,3 +21,9 @@ def write_migration(folder: Path, number: str, name: str, sql: str, **header: An
     (migration / "migration.yml").write_text(yaml.safe_dump(described))
     (migration / "010_all.sql.j2").write_text(sql)
     return migration
+
+
+def through_a_function(body: str) -> str:
+    """SQL that runs PL/pgSQL statements; a migration may not hold a DO block."""
+    create = "CREATE FUNCTION {{ schema }}.act() RETURNS void LANGUAGE plpgsql AS $$ BEGIN "
+    return create + body + " END $$;\nSELECT {{ schema }}.act();\n"

@@ -15,14 +15,21 @@ from ansible.module_utils.rollout.connection import Command, Session
 
 Entry = dict[str, Any]
 
-_ACL = "(SELECT array_agg(item::text ORDER BY item::text) FROM unnest({acl}) AS item)"
-# NULL means the built-in default, which is written out so that it equals the same grants made explicitly.
-_RELATION_ACL = _ACL.format(
-    acl="coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END, c.relowner))"
+_SORTED_ACL = "(SELECT array_agg(item::text ORDER BY item::text) FROM unnest({acl}) AS item)"
+_COLUMN_ACL = _SORTED_ACL.format(acl="a.attacl")
+
+
+def _acl(column: str, default: str) -> str:
+    """Grants as sorted text; NULL for the built-in default, written out or not: later servers have other defaults."""
+    sorted_default = _SORTED_ACL.format(acl=default)
+    return f"nullif({_SORTED_ACL.format(acl=f'coalesce({column}, {default})')}, {sorted_default})"
+
+
+_RELATION_ACL = _acl(
+    "c.relacl", "acldefault(CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END, c.relowner)"
 )
-_COLUMN_ACL = _ACL.format(acl="a.attacl")
-_TYPE_ACL = _ACL.format(acl="coalesce(t.typacl, acldefault('T', t.typowner))")
-_FUNCTION_ACL = _ACL.format(acl="coalesce(p.proacl, acldefault('f', p.proowner))")
+_TYPE_ACL = _acl("t.typacl", "acldefault('T', t.typowner)")
+_FUNCTION_ACL = _acl("p.proacl", "acldefault('f', p.proowner)")
 
 _RELATIONS = f"""
 SELECT c.oid::bigint, c.relname, c.relkind, pg_get_userbyid(c.relowner),

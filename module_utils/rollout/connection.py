@@ -19,7 +19,8 @@ from ansible.module_utils.rollout.errors import ConnectionFailed, StatementFaile
 from ansible.module_utils.rollout.options import ConnectionOptions
 from psycopg import pq
 
-#: Settings that decide how the catalog prints itself. They are fixed, so that two readings can be compared.
+#: Settings that decide how the catalog prints itself and how SQL is read. They are fixed, so that two readings can be
+#: compared, and so that the server reads what was checked.
 _PRINTING = {
     "timezone": "UTC",
     "datestyle": "ISO,YMD",
@@ -27,6 +28,9 @@ _PRINTING = {
     "extra_float_digits": "1",
     "quote_all_identifiers": "off",
     "client_min_messages": "notice",
+    # As the parser on the control node reads texts.
+    "standard_conforming_strings": "on",
+    "check_function_bodies": "on",
 }
 #: A killed runner's backend notices within this time that nobody listens any more (PostgreSQL 14 and later).
 _CONNECTION_CHECK_MS = 200

@@ -308,7 +308,9 @@ def _bring_in(
             run = rehearsal.rehearse(
                 session, migrations, seen, settings.schema, settings.owner_role, each, each
             )
-            missing = plan.statements_to_run(migration, run.by_statement[migration.id], seen.catalog)
+            missing = plan.statements_to_run(
+                migration, run.by_statement[migration.id], seen.catalog, verdict.standing
+            )
             chosen = [(at, statement) for at, statement in missing if statement.transactional]
         try:
             done = execute(

@@ -15,7 +15,6 @@ from ansible.module_utils.rollout.migration import SCHEMA_PLACEHOLDER
 from pglast import ast, enums
 
 #: What a migration is made of: kinds whose effect the catalog comparison sees, and those that change rows alone.
-#: A DO block is as opaque as a function that a SELECT calls: for both the rehearsal judges what they lock and change.
 _ALLOWED = frozenset(
     {
         "AlterDomainStmt",
@@ -41,7 +40,6 @@ _ALLOWED = frozenset(
         "CreateTrigStmt",
         "DefineStmt",
         "DeleteStmt",
-        "DoStmt",
         "DropStmt",
         "GrantStmt",
         "IndexStmt",
@@ -58,6 +56,7 @@ _SERVER_WIDE = "it belongs to the whole server"
 _DATABASE_WIDE = "it belongs to the whole database"
 #: Why the refused kinds that people try most are refused.
 _REASONS = {
+    "DoStmt": "what its body does cannot be read; write the statements, or SELECT a function",
     "TransactionStmt": "the rollout opens and ends the transaction itself",
     "VariableSetStmt": "the rollout sets search_path, role and timeouts itself",
     "LockStmt": "the rollout proves which locks a migration takes; statements take those that they need",

@@ -7,7 +7,7 @@ import pytest
 from ansible.module_utils.rollout.errors import ConnectionFailed, RolloutError, StatementFailed
 
 from sandbox.databases import Database
-from tests.migration_folders import write_migration
+from tests.migration_folders import through_a_function, write_migration
 from tests.runner import Runner
 from tests.waiting import until_somebody_waits_for
 
@@ -71,11 +71,11 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(database: Databa
         folder,
         "0001",
         "slow",
-        "CREATE TABLE {{ schema }}.slow (id integer);\nDO $$ BEGIN PERFORM pg_sleep(20); END $$;\n",
+        "CREATE TABLE {{ schema }}.slow (id integer);\n" + through_a_function("PERFORM pg_sleep(20);"),
     )
     runner = Runner(database.options, folder, statement_timeout_ms=300)
     with pytest.raises(StatementFailed) as failed:
         runner.apply()
     assert failed.value.details["sqlstate"] == "57014"
-    assert "0001_slow/010_all.sql.j2:2" in str(failed.value)
+    assert "0001_slow/010_all.sql.j2:3" in str(failed.value)
     assert runner.inspect().recorded == []

@@ -12,7 +12,7 @@ from sandbox.databases import Database
 from sandbox.server import PostgresServer
 from tests import traces
 from tests.integration.rendered_migrations import migrated_database
-from tests.migration_folders import write_migration
+from tests.migration_folders import through_a_function, write_migration
 from tests.runner import PROTECTED, Runner
 
 BUSINESS_TABLES = {
@@ -280,7 +280,7 @@ def test_notices_are_kept_with_their_sqlstate(database: Database, tmp_path: Path
         "0001",
         "talks",
         "CREATE TABLE {{ schema }}.talk (id integer);\n"
-        "DO $$ BEGIN RAISE NOTICE 'a word' USING ERRCODE = 'HL001'; END $$;\n",
+        + through_a_function("RAISE NOTICE 'a word' USING ERRCODE = 'HL001';"),
     )
     (outcome,) = Runner(database.options, folder).apply().outcomes
     assert {"sqlstate": "HL001", "severity": "NOTICE", "message": "a word"} in outcome.notices

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from sandbox.databases import Database
 from tests import traces
-from tests.migration_folders import write_migration
+from tests.migration_folders import through_a_function, write_migration
 from tests.runner import PROTECTED, Runner
 
 WITH_FOREIGN_KEY = (
@@ -182,10 +182,10 @@ def test_a_table_that_is_not_declared_is_asked_for(runner: Runner) -> None:
     "statement",
     [
         "CREATE TABLE {{ schema }}.logins (company_id text REFERENCES public.whatsapp_auth (company_id))",
-        "DO $$ BEGIN LOCK TABLE public.whatsapp_auth IN SHARE MODE; END $$",
+        through_a_function("LOCK TABLE public.whatsapp_auth IN SHARE MODE;"),
         "UPDATE public.whatsapp_auth SET creds = creds",
     ],
-    ids=["foreign key", "DO block", "UPDATE"],
+    ids=["foreign key", "function", "UPDATE"],
 )
 def test_a_name_that_reaches_past_the_scratch_schema_locks_nothing_in_the_rehearsal(
     database: Database, runner: Runner, statement: str
@@ -195,7 +195,7 @@ def test_a_name_that_reaches_past_the_scratch_schema_locks_nothing_in_the_rehear
     with pytest.raises(RolloutError, match="whatsapp_auth") as refused:
         runner.rehearse()
     assert "0001_reaches" in str(refused.value)
-    if "DO" not in statement:  # what a DO block does is seen only when it has been done
+    if "act()" not in statement:  # what a function does is seen only when it has been done
         with locked(database, "EXCLUSIVE", *PROTECTED), pytest.raises(RolloutError) as refused:
             runner.rehearse()
         assert refused.value.details.get("sqlstate") != "55P03", "it waited for a lock on the live table"
@@ -215,7 +215,7 @@ def test_protection_reaches_into_another_schema(database: Database, runner: Runn
         "0001",
         "locks",
         "CREATE TABLE {{ schema }}.plain (id integer);\n"
-        "DO $$ BEGIN LOCK TABLE public.whatsapp_auth IN SHARE MODE; END $$;\n",
+        + through_a_function("LOCK TABLE public.whatsapp_auth IN SHARE MODE;"),
     )
     with pytest.raises(RolloutError, match="whatsapp_auth"):
         replace(runner, schema="Salon One", protected=("public.whatsapp_auth",)).apply()
