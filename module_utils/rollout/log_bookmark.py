@@ -32,7 +32,7 @@ from typing import Any
 from ansible.module_utils.rollout.errors import RolloutError
 
 #: Bytes before the position that are hashed.
-TAIL = 1024
+TAIL = 16 * 1024
 
 #: Bytes at the beginning that are hashed. Few, because a copy that was given up may be short.
 HEAD = 64
@@ -296,8 +296,10 @@ class Family:
 
 def _is_copy(source: Source, other: Source) -> bool:
     """Whether a file is, as far as it goes, a copy of another; an archive that cannot be read counts as one."""
-    if other.size == 0 or other.archive:
+    if other.size == 0 or (source.archive and other.archive):
         return False
+    if other.archive:
+        return _is_within_archive(source, other)
     if source.archive:
         try:
             head = source.at(0, TAIL)
@@ -309,6 +311,17 @@ def _is_copy(source: Source, other: Source) -> bool:
         return False
     length = min(TAIL, source.size)
     return all(source.at(offset, length) == other.at(offset, length) for offset in (0, source.size - length))
+
+
+def _is_within_archive(source: Source, archive: Source) -> bool:
+    """Whether an archive begins with all that a plain file has."""
+    length = min(TAIL, source.size)
+    try:
+        return all(
+            source.at(offset, length) == archive.at(offset, length) for offset in (0, source.size - length)
+        )
+    except UNREADABLE_ARCHIVE:
+        return False
 
 
 def observe(path: str, known: Bookmark | None = None) -> Family:
@@ -556,13 +569,22 @@ def _is_read_elsewhere(source: Source, family: Family, new: list[Source]) -> boo
     """Whether a new rotated file has nothing that another file does not have: rotation copied, and was given up."""
     if family.duplicates_live(source):
         return True
-    order = family.rotated.index
     return any(
-        _is_copy(source, other)
+        other is not source
+        and _is_copy(source, other)
+        and (other not in new or _has_more(other, source, family))
         for other in family.rotated
-        if other is not source
-        and (other not in new or (other.size, order(other)) > (source.size, order(source)))
     )
+
+
+def _has_more(other: Source, source: Source, family: Family) -> bool:
+    """Which of two files with the same text is read: the longer one; of equal ones the archive, or the newer."""
+    if other.archive:
+        return True  # it begins with all that the plain file has
+    if source.archive:
+        return not _is_within_archive(other, source)
+    order = family.rotated.index
+    return (other.size, order(other)) > (source.size, order(source))
 
 
 def _may_begin_like(source: Source, position: Position) -> bool:
