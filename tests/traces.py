@@ -43,7 +43,7 @@ def read(database: Database) -> Traces:
         return Traces(*row)
 
 
-def left_by(database: Database, action: Callable[[], object], calls: int = 4) -> set[str]:
+def left_by(database: Database, action: Callable[[], object], calls: int = 3) -> set[str]:
     """Names of the traces that an action left.
 
     :param calls: how often the action is called. The write-ahead log counts only when it grew in every call: a
