@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="run this experiment alone; docs/performance.md is then left as it is",
     )
     chosen = parser.parse_args(arguments)
+    # As at Ctrl-C: the server is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     began = time.monotonic()
 
     def say(text: str) -> None:
