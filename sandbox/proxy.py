@@ -211,7 +211,8 @@ class _Side(asyncio.Protocol):
                 )
             self._transport.abort()
         elif piece is End.FINISHED:
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the peer closed the connection already
+                self._transport.write_eof()
         else:
             self._transport.write(piece)
 
