@@ -125,3 +125,17 @@ def test_statements_outside_the_transaction_are_left_to_the_next_run(
     assert runner.apply().states == ["unfinished"]
     assert "index late_id" in runner.inspect().entries
     assert not runner.apply().changed
+
+
+def test_a_removal_that_was_committed_is_not_called_rolled_back(
+    database: Database, runner: Runner, proxy: TcpProxy
+) -> None:
+    runner.apply()
+    proxy.drop_replies_when(b"SET rolled_back_at")
+    outcome = runner.take_back("0001")
+    assert outcome.changed
+    assert "its answer was lost" in outcome.summary
+    proxy.restore()
+    with database.connect() as witness:
+        assert witness.execute("SELECT to_regclass('one')").fetchone() == (None,)
+    assert not runner.take_back("0001").changed
