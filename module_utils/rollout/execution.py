@@ -139,7 +139,7 @@ def execute(
     try:
         session.run([*create, *ledger.write_commands(settings.ledger, entered), Command("COMMIT")])
     except ConnectionFailed:
-        done.commit_verdict = _what_became_of(open_session, done.xid, migration)
+        done.commit_verdict = what_became_of(open_session, done.xid, migration)
     except StatementFailed:
         session.rollback()
         raise
@@ -245,7 +245,7 @@ def _timed(script: Script, chosen: Sequence[tuple[int, Statement]], schema: str)
     return timed
 
 
-def _what_became_of(open_session: Callable[[], Session], xid: str, migration: Migration) -> str:
+def what_became_of(open_session: Callable[[], Session], xid: str, migration: Migration) -> str:
     """Ask a new session whether a transaction was committed whose COMMIT was never answered.
 
     :raises ConnectionFailed: it was not committed, or nobody could be asked

@@ -159,9 +159,11 @@ def absent(
             if check:
                 outcome.summary = f"{migration.label}: would drop {', '.join(planned.drops)}{kept}"
             else:
-                outcome.locks = removal.remove(session, seen, migration, planned, settings)
-                outcome.fingerprint = fingerprint(catalog.read(session, settings.schema).entries)
+                done = removal.remove(open_session, session, seen, migration, planned, settings)
+                outcome.locks = done.locks
+                outcome.fingerprint = fingerprint(done.catalog.entries)
                 outcome.summary = f"{migration.label} taken back: dropped {', '.join(planned.drops)}{kept}"
+                outcome.summary += "" if done.commit_verdict == "answered" else f"; {done.commit_verdict}"
         outcome.migrations = [{"id": migration.id, "name": migration.name, "action": "take back"}]
         _account(session, outcome)
     return outcome

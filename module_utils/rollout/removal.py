@@ -6,7 +6,7 @@ else's object depends on. What stood before the migration (``adopted``) stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,14 @@ from ansible.module_utils.rollout.budget import check_budget
 from ansible.module_utils.rollout.catalog import Catalog, Entry, table_of
 from ansible.module_utils.rollout.comments import comment_command
 from ansible.module_utils.rollout.connection import Command, Session
-from ansible.module_utils.rollout.errors import DriftFound, RemovalRefused, RolloutError
-from ansible.module_utils.rollout.execution import Settings, tables_in_the_way
+from ansible.module_utils.rollout.errors import (
+    ConnectionFailed,
+    DriftFound,
+    RemovalRefused,
+    RolloutError,
+    StatementFailed,
+)
+from ansible.module_utils.rollout.execution import Settings, tables_in_the_way, what_became_of
 from ansible.module_utils.rollout.ledger import Row
 from ansible.module_utils.rollout.migration import Migration
 from ansible.module_utils.rollout.observation import Observation
@@ -86,6 +92,20 @@ class Removal:
     touched: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Removed:
+    """What happened.
+
+    :ivar locks: the strongest lock on each relation that existed before
+    :ivar commit_verdict: ``answered``, or how it became known that COMMIT took effect
+    :ivar catalog: the schema afterwards
+    """
+
+    locks: dict[str, str]
+    commit_verdict: str
+    catalog: Catalog
+
+
 def plan_removal(
     session: Session, seen: Observation, migration: Migration, settings: Settings
 ) -> Removal | None:
@@ -122,11 +142,16 @@ def plan_removal(
 
 
 def remove(
-    session: Session, seen: Observation, migration: Migration, removal: Removal, settings: Settings
-) -> dict[str, str]:
+    open_session: Callable[[], Session],
+    session: Session,
+    seen: Observation,
+    migration: Migration,
+    removal: Removal,
+    settings: Settings,
+) -> Removed:
     """Drop, prove, record and commit, in one transaction.
 
-    :returns: the strongest lock on each relation that existed before and was not ours
+    :param open_session: opens another session, to ask what became of a COMMIT whose answer was lost
     """
     script = Script()
     script.add(Command("BEGIN"), catalog.search_path(settings.schema))
@@ -141,6 +166,7 @@ def remove(
         )
     script.add(*removal.commands)
     script.add(transaction.held_locks(settings.schema), name="held")
+    script.add(Command("SELECT pg_current_xact_id()::text"), name="xid")
     script.add_catalog(settings.schema, "after")
     try:
         with_attempts(
@@ -158,13 +184,19 @@ def remove(
         held = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
         check_budget(migration, held, seen.protected, "taking back ")
         _check_others(migration, seen.catalog, script.catalog("after"), removal)
-        session.run(
-            [ledger.roll_back_command(settings.ledger, removal.row.seq, settings.run_id), Command("COMMIT")]
-        )
     except RolloutError:
         session.rollback()
         raise
-    return held
+    marking = ledger.roll_back_command(settings.ledger, removal.row.seq, settings.run_id)
+    verdict = "answered"
+    try:
+        session.run([marking, Command("COMMIT")])
+    except ConnectionFailed:
+        verdict = what_became_of(open_session, script.rows("xid")[0][0], migration)
+    except StatementFailed:
+        session.rollback()
+        raise
+    return Removed(held, verdict, script.catalog("after"))
 
 
 def _check_others(migration: Migration, before: Catalog, after: Catalog, removal: Removal) -> None:
