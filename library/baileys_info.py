@@ -259,13 +259,16 @@ def read_store(
         read_only=True,
         statement_timeout_ms=STORE_TIMEOUT_MS,
     ) as session:
-        now = session_store.read(session, given["schema"], given["auth_table"], given["keys_table"])
-    companies = session_store.spellings(company)
-    if not companies:
-        return {"state": "unknown_company", "findings": []}, now.as_result()
-    findings = session_store.compare(before or now, now, companies, given["loss_tolerance"])
-    good, bad = ("sound", "unsound") if before is None else ("untouched", "touched")
-    return {"state": bad if findings else good, "findings": findings}, now.as_result()
+        state, now = session_store.look(
+            session,
+            before,
+            company,
+            schema=given["schema"],
+            auth_table=given["auth_table"],
+            keys_table=given["keys_table"],
+            loss_tolerance=given["loss_tolerance"],
+        )
+    return state, now.as_result()
 
 
 def main() -> None:

@@ -127,6 +127,33 @@ def read(session: Session, schema: str, auth_table: str, keys_table: str) -> Sto
     )
 
 
+def look(
+    session: Session,
+    before: StoreReading | None,
+    company: str,
+    *,
+    schema: str,
+    auth_table: str,
+    keys_table: str,
+    loss_tolerance: float,
+) -> tuple[dict[str, Any], StoreReading]:
+    """Read the session store and judge it.
+
+    :param before: None: nothing to compare with, it is judged alone
+    :param company: the id that the service uses; empty when nobody knows
+    :param loss_tolerance: as of :func:`compare`
+    :returns: its ``state`` (untouched or touched, without a comparison sound or unsound, unknown_company) with
+        ``findings``, and the reading
+    """
+    now = read(session, schema, auth_table, keys_table)
+    companies = spellings(company)
+    if not companies:
+        return {"state": "unknown_company", "findings": []}, now
+    findings = compare(before or now, now, companies, loss_tolerance)
+    good, bad = ("sound", "unsound") if before is None else ("untouched", "touched")
+    return {"state": bad if findings else good, "findings": findings}, now
+
+
 def _quoted(*names: str) -> str:
     # The names are inventory data: a quote in one must not end it. Braces are not format's: it fills in only once.
     return ".".join('"{}"'.format(name.replace('"', '""')) for name in names)
