@@ -54,3 +54,11 @@ class LockBudgetExceeded(RolloutError):
 
 class RemovalRefused(RolloutError):
     """``state: absent`` would lose rows or break something that the rollout did not make."""
+
+
+class BackupRefused(RolloutError):
+    """A backup could not be made or proven, or an existing one does not count."""
+
+
+class RestoreRefused(RolloutError):
+    """A restore would touch what it must not, or its outcome is not what the backup's manifest says."""
