@@ -17,12 +17,26 @@ from ansible.module_utils.rollout.errors import RolloutError
 GREEN, RED, BROKEN = "green", "red", "broken"
 
 #: Problems in the log that tell of the connection: the verdict on the WhatsApp client weighs them, in their order.
-CONNECTION_PATTERNS = frozenset(
-    ("connection_closed", "disconnected", "reconnecting", "reconnection_failed", "reply_failed")
-)
+CONNECTION_PATTERNS = frozenset(("connection_closed", "disconnected", "reconnecting", "reconnection_failed"))
 _ERROR_LEVELS = ("error", "fatal")
 _CONNECTED = "connected"
 _STORE_GOOD = ("sound", "untouched")
+#: Reasons for which a source cannot be read that another look will not change: somebody has to correct the inventory.
+_MISCONFIGURED = frozenset(
+    (
+        "bad_argument",
+        "bad_baseline",
+        "bad_bookmark",
+        "bad_logs",
+        "bad_pattern",
+        "bad_url",
+        "forbidden_port",
+        "no_home",
+        "no_permission",
+        "no_such_user",
+        "other_user",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -78,10 +92,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Counts:
-    """Lines of one service that speak of trouble, by what they are; ``errors`` are the lines of that level."""
+    """Lines of one service that speak of trouble.
+
+    :ivar errors: lines of level error or fatal
+    :ivar problems: lines by pattern that is a problem
+    :ivar fatal: lines by pattern that is fatal
+    """
 
     errors: int = 0
     problems: Mapping[str, int] = field(default_factory=dict)
+    fatal: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,14 +150,20 @@ def counts(logs: Mapping[str, Any]) -> dict[str, Counts]:
 
     :param logs: as application_info returns them
     """
+
+    def of_kind(found: Mapping[str, Any], kind: str) -> dict[str, int]:
+        patterns = found["patterns"].items()
+        return {name: int(pattern["count"]) for name, pattern in patterns if pattern["kind"] == kind}
+
     return {
         service: Counts(
             errors=sum(found["levels"].get(level, 0) for level in _ERROR_LEVELS),
             problems={
-                name: pattern["count"]
-                for name, pattern in found["patterns"].items()
-                if pattern["kind"] == "problem" and name not in CONNECTION_PATTERNS
+                name: count
+                for name, count in of_kind(found, "problem").items()
+                if name not in CONNECTION_PATTERNS
             },
+            fatal=of_kind(found, "fatal"),
         )
         for service, found in logs.items()
     }
@@ -165,7 +191,7 @@ def judge(
         *_services(seen),
         *_client(seen),
         *_store(seen),
-        *_fatal_lines(seen["logs"]),
+        *_fatal_lines(seen["logs"], now, before),
         *_trouble(now, before, limits, baseline_s, since_s),
     )
     return Sample(at, findings, tuple(seen["broken"]), _observed(seen, now, before))
@@ -176,9 +202,12 @@ def _services(seen: Mapping[str, Any]) -> Iterator[Finding]:
         known = seen["elsewhere"].get(problem["service"]) if problem["code"] == "missing" else None
         text = problem["text"] + (f"; known to {', '.join(known)}" if known else "")
         yield Finding("pm2", problem["service"], problem["code"], text)
+    changed: dict[str, list[str]] = {}
     for change in seen["changes"]:
         if not change["expected"]:
-            yield Finding("pm2", change["service"] or "PM2", change["code"], change["text"], lasting=True)
+            changed.setdefault(change["service"] or "PM2", []).append(change["text"])
+    for service, texts in changed.items():
+        yield Finding("pm2", service, "restarted", f"is not the process that it was: {'; '.join(texts)}", True)
 
 
 def _client(seen: Mapping[str, Any]) -> Iterator[Finding]:
@@ -201,12 +230,16 @@ def _store(seen: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("store", "WhatsApp session", "touched", text, lasting=True)
 
 
-def _fatal_lines(logs: Mapping[str, Any]) -> Iterator[Finding]:
-    for service, found in logs.items():
-        for name in found["fatal"]:
-            text = f"the log has {found['patterns'][name]['count']} lines of {name}{_quoted(found, name)}"
-            # A later connection heals what was said of the connection; whether there is one, the verdict knows.
-            yield Finding("logs", service, name, text, lasting=True)
+def _fatal_lines(
+    logs: Mapping[str, Any], now: Mapping[str, Counts], before: Mapping[str, Counts]
+) -> Iterator[Finding]:
+    for service, seen in now.items():
+        earlier = before.get(service, Counts())
+        for name, count in seen.fatal.items():
+            new = count - earlier.fatal.get(name, 0)
+            if new > 0:
+                text = f"{new} new lines of {name}{_quoted(logs[service], name)}"
+                yield Finding("logs", service, name, text, lasting=True)
 
 
 def _trouble(
@@ -264,8 +297,8 @@ def _observed(
 
 
 def _lines(one: Counts) -> int:
-    """Most lines of a problem pattern are of level error too: the larger of both counts each of those once."""
-    return max(one.errors, sum(one.problems.values()))
+    """Most lines of a pattern are of level error too: the larger of both counts each of those once."""
+    return max(one.errors, sum(one.problems.values()) + sum(one.fatal.values()))
 
 
 def decide(history: Sequence[Sample], limits: Limits) -> Decision | None:
@@ -283,7 +316,7 @@ def decide(history: Sequence[Sample], limits: Limits) -> Decision | None:
     if len(bad) >= limits.red_samples:
         reasons = _texts(bad[-1].findings)
         return Decision(RED, (*reasons, f"{len(bad)} of {len(history)} looks were bad"))
-    if len(broken) >= limits.red_samples:
+    if len(broken) >= limits.red_samples or any(one["reason"] in _MISCONFIGURED for one in last.broken):
         return Decision(
             BROKEN, tuple(dict.fromkeys(one["text"] for sample in broken for one in sample.broken))
         )

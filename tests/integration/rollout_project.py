@@ -36,6 +36,8 @@ class RolloutProject(Project):
             "ansible_python_interpreter": sys.executable,
             # The environment of the tests has everything that role runtime would install.
             "runtime_venv": sys.prefix,
+            # There is no application beside most test databases.
+            "gate_enabled": False,
             "pg_dbname": options["dbname"],
             "pg_sslmode": options["sslmode"],
             "pg_sslrootcert": options.get("sslrootcert", "unused"),
