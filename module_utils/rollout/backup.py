@@ -1,0 +1,660 @@
+"""A backup that is proven: dumped in one snapshot, restored into a scratch target, compared, and then given a name.
+
+:func:`make` takes one, :func:`verify` finds one that counts. Both are for modules and for other parts of the rollout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.rollout import (
+    backup_archive,
+    backup_contents,
+    backup_manifest,
+    backup_programs,
+    backup_scratch,
+)
+from ansible.module_utils.rollout.backup_contents import Contents
+from ansible.module_utils.rollout.backup_manifest import CATALOG, DUMP, Manifest, Proof
+from ansible.module_utils.rollout.backup_programs import Programs
+from ansible.module_utils.rollout.backup_scratch import Scratch
+from ansible.module_utils.rollout.connection import Session
+from ansible.module_utils.rollout.errors import BackupRefused
+from ansible.module_utils.rollout.options import ConnectionOptions
+
+#: What is being made, under the backups' folder.
+PARTIAL_PREFIX = ".partial-"
+_REMOVED_PREFIX = ".removed-"
+_LOCK = ".lock"
+_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+@dataclass(frozen=True)
+class BackupSettings:
+    """What to take and where to put it.
+
+    :ivar directory: absolute path on this host
+    :ivar schemas: these alone; empty for all
+    :ivar tables: only the rows of these (and of what they refer to); empty for all
+    :ivar label: what it is for; small letters, digits and ``-``
+    :ivar scratch: ``auto``, ``database``, ``local`` or ``none``
+    :ivar keep_count: newest backups of this label to keep; 0 for no limit
+    :ivar keep_days: age up to which they are kept, days; 0 for no limit
+    :ivar max_age_minutes: for :func:`verify`; 0 for any age
+    :ivar bin_dir: folder of PostgreSQL's programs; empty looks for them
+    :ivar lock_timeout_ms: longest wait for a lock on a table, milliseconds
+    :ivar timeout_s: longest run of one program, seconds
+    """
+
+    directory: str
+    schemas: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    label: str = "backup"
+    scratch: str = "auto"
+    keep_count: int = 0
+    keep_days: int = 0
+    max_age_minutes: int = 0
+    bin_dir: str = ""
+    run_id: str = "by hand"
+    application_name: str = "rollout"
+    lock_timeout_ms: int = 1500
+    timeout_s: int = 3600
+
+
+@dataclass(frozen=True)
+class BackupOutcome:
+    """What was done, or would be.
+
+    :ivar backup: the backup; None in check mode of :func:`make`
+    :ivar removed: folders of older backups that were removed, and what killed runs had left
+    """
+
+    changed: bool
+    summary: str
+    backup: Manifest | None
+    database: str
+    tables: int
+    rows: int
+    database_bytes: int
+    scratch: str
+    programs: str
+    removed: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a module's result: the manifest without the tables' checksums, and where it lies."""
+        result = asdict(self)
+        manifest = self.backup
+        result["backup"] = described(manifest) if manifest else {}
+        return result
+
+
+def described(manifest: Manifest) -> dict[str, Any]:
+    """A backup in few words, JSON-compatible."""
+    return {
+        "path": str(manifest.path),
+        "folder": str(manifest.folder),
+        "manifest": str(manifest.folder / backup_manifest.MANIFEST),
+        "label": manifest.label,
+        "run_id": manifest.run_id,
+        "sha256": manifest.dump.sha256,
+        "bytes": manifest.dump.bytes,
+        "fingerprint": manifest.fingerprint,
+        "snapshot_at": manifest.snapshot_at,
+        "database": asdict(manifest.identity),
+        "tables": {label: {"rows": t.rows, "bytes": t.bytes} for label, t in manifest.tables.items()},
+        "rows": manifest.rows,
+        "proven": manifest.proof.equal,
+        "proof": asdict(manifest.proof),
+        "warnings": list(manifest.warnings),
+    }
+
+
+def make(options: ConnectionOptions, settings: BackupSettings, *, check: bool = False) -> BackupOutcome:
+    """Take a backup and prove it.
+
+    :param check: say what would be done; nothing is written, the session is read-only
+    :raises BackupRefused: it could not be made or proven; what was begun is removed, older backups are untouched
+    :raises ConnectionFailed: the database could not be reached
+    :raises StatementFailed: a table could not be read
+    """
+    directory = _directory(settings)
+    if not _LABEL.fullmatch(settings.label):
+        raise BackupRefused(f"label {settings.label!r} must be of small letters, digits and '-', 40 at most")
+    with contextlib.ExitStack() as stack:
+        removed: list[str] = []
+        if not check:
+            stack.enter_context(_locked(directory))
+            removed = _remove_left(directory)
+        with _session(options, settings, read_only=True) as session:
+            snapshot = backup_contents.begin(session)
+            outline = backup_contents.outline(session, settings.schemas, settings.tables)
+            major = session.server_version // 10_000
+            programs = backup_programs.find_programs(settings.bin_dir, major)
+            how = _choose_scratch(settings, outline.may_create_database, major)
+            if check:
+                wanted = [r for r in outline.relations.values() if r.oid in outline.wanted and r.kind == "r"]
+                return BackupOutcome(
+                    changed=True,
+                    summary=f"would dump {outline.identity.name} ({len(wanted)} tables with rows,"
+                    f" {sum(r.bytes for r in wanted)} bytes) with pg_dump {programs.version} into {directory}, and"
+                    f" {_PROOFS[how]}",
+                    backup=None,
+                    database=outline.identity.name,
+                    tables=len(wanted),
+                    rows=0,
+                    database_bytes=outline.database_bytes,
+                    scratch=how,
+                    programs=f"{programs.folder} ({programs.version})",
+                )
+            partial = directory / f"{PARTIAL_PREFIX}{secrets.token_hex(6)}"
+            partial.mkdir(mode=0o700)
+            stack.callback(_remove_folder, partial)
+            began = time.perf_counter()
+            contents = backup_contents.read(session, outline)
+            counted = time.perf_counter()
+            warnings = _dump(options, settings, programs, snapshot, contents, partial / DUMP)
+            session.rollback()
+        dumped = time.perf_counter()
+        archive = check_archive(settings, programs, partial / DUMP, contents)
+        read = time.perf_counter()
+        proof = _prove(options, settings, programs, how, contents, archive, partial)
+        manifest = _publish(settings, directory, partial, contents, archive, proof, warnings)
+        removed += _remove_superseded(directory, manifest, settings)
+        return BackupOutcome(
+            changed=True,
+            summary=f"{manifest.path}: {manifest.dump.bytes} bytes, {len(manifest.tables)} tables,"
+            f" {manifest.rows} rows; "
+            + (f"proven by a restore into {proof.where}" if proof.equal else "not proven: scratch is none"),
+            backup=manifest,
+            database=contents.identity.name,
+            tables=len(manifest.tables),
+            rows=manifest.rows,
+            database_bytes=contents.database_bytes,
+            scratch=how,
+            programs=f"{programs.folder} ({programs.version})",
+            removed=tuple(removed),
+            seconds={
+                "count": round(counted - began, 3),
+                "dump": round(dumped - counted, 3),
+                "read": round(read - dumped, 3),
+                "prove": proof.seconds,
+            },
+        )
+
+
+_PROOFS = {
+    "database": "restore it into a scratch database on the same server",
+    "local": "restore it into a throw-away server on this host",
+    "none": "not prove it (scratch is none)",
+}
+
+
+def verify(options: ConnectionOptions, settings: BackupSettings, path: str = "") -> BackupOutcome:
+    """Find a backup that counts: proven, of this very database and selection, young enough, every byte as it was made.
+
+    Changes nothing.
+
+    :param path: this backup; empty takes the newest of the label that counts
+    :raises BackupRefused: there is none; says of each why it does not count
+    """
+    directory = _directory(settings)
+    with _session(options, settings, read_only=True) as session:
+        session.run(["BEGIN READ ONLY"])
+        outline = backup_contents.outline(session)
+        session.rollback()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    refused: list[str] = []
+    began = time.perf_counter()
+    for manifest in _candidates(directory, settings.label, path, refused):
+        wrong = backup_manifest.shortcomings(
+            manifest,
+            outline.identity,
+            schemas=settings.schemas,
+            tables=settings.tables,
+            max_age_minutes=settings.max_age_minutes,
+            now=now,
+        ) or backup_manifest.damage(manifest)
+        if wrong:
+            refused.append(f"{manifest.folder.name}: {'; '.join(wrong)}")
+            continue
+        return BackupOutcome(
+            changed=False,
+            summary=f"{manifest.path} counts: {manifest.age_minutes(now):.0f} minutes old, proven by a restore into"
+            f" {manifest.proof.where}, unchanged since",
+            backup=manifest,
+            database=outline.identity.name,
+            tables=len(manifest.tables),
+            rows=manifest.rows,
+            database_bytes=outline.database_bytes,
+            scratch=manifest.proof.how,
+            programs="",
+            seconds={"read": round(time.perf_counter() - began, 3)},
+        )
+    looked_at = "\n  ".join(refused) or "there is none"
+    raise BackupRefused(
+        f"no backup in {directory} counts for database {outline.identity.name} (label {settings.label}):"
+        f"\n  {looked_at}",
+        hint="Take one: ansible-playbook playbooks/backup.yml -i <inventory>",
+        details={"refused": refused},
+    )
+
+
+def backups_in(directory: Path, label: str = "", refused: list[str] | None = None) -> list[Manifest]:
+    """The backups of a folder, newest first.
+
+    :param label: these alone; empty for all
+    :param refused: gets a line for each folder whose record cannot be read
+    """
+    found = []
+    for folder in sorted(directory.iterdir()) if directory.is_dir() else []:
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            manifest = backup_manifest.read(folder)
+        except BackupRefused as error:
+            if refused is not None:
+                refused.append(f"{folder.name}: {error.message}")
+            continue
+        if not label or manifest.label == label:
+            found.append(manifest)
+    return sorted(found, key=lambda manifest: manifest.made_at, reverse=True)
+
+
+def _candidates(directory: Path, label: str, path: str, refused: list[str]) -> list[Manifest]:
+    return [backup_manifest.read(Path(path))] if path else backups_in(directory, label, refused)
+
+
+def _session(options: ConnectionOptions, settings: BackupSettings, *, read_only: bool) -> Session:
+    return Session(
+        options,
+        f"{settings.application_name} {settings.run_id} backup",
+        read_only=read_only,
+        lock_timeout_ms=settings.lock_timeout_ms,
+        # Counting the rows of a large table takes its time.
+        statement_timeout_ms=settings.timeout_s * 1000,
+    )
+
+
+def _directory(settings: BackupSettings) -> Path:
+    directory = Path(settings.directory)
+    if not directory.is_absolute():
+        raise BackupRefused(
+            f"directory {settings.directory!r} is not an absolute path", hint="Set backup_dir."
+        )
+    return directory
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Make the folder where it is missing, and let one run at a time work in it.
+
+    :raises BackupRefused: others may enter it, it cannot be made, or another run works in it
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = directory.stat()
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise BackupRefused(
+                f"{directory} belongs to uid {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}; backups hold"
+                f" personal data, and nobody but uid {os.geteuid()} may enter their folder",
+                hint=f"chown {os.geteuid()} {directory} && chmod 0700 {directory}, or set backup_dir.",
+            )
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BackupRefused(
+            f"{directory} cannot be used: {error.strerror}",
+            hint="Set backup_dir to a folder that this login may write, with room for the dump.",
+        ) from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackupRefused(
+                f"another backup is being made in {directory}", hint="Wait for it, then run again."
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _remove_left(directory: Path) -> list[str]:
+    """Remove what killed runs left. The folder is locked, so nobody is making any of it."""
+    removed = backup_scratch.remove_left_servers(directory)
+    for prefix in (PARTIAL_PREFIX, _REMOVED_PREFIX):
+        for folder in directory.glob(f"{prefix}*"):
+            shutil.rmtree(folder)
+            removed.append(folder.name)
+    return removed
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove what was begun; nothing when it was given its name."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _choose_scratch(settings: BackupSettings, may_create: bool, major: int) -> str:
+    """Which proof it will be, before anything is dumped.
+
+    :raises BackupRefused: none is possible
+    """
+    if settings.scratch == "none":
+        return "none"
+    if settings.scratch == "database" and not may_create:
+        raise BackupRefused(
+            "the role may not create databases, so the dump cannot be proven in one",
+            hint="ALTER ROLE ... CREATEDB, or set scratch to local (backup_scratch).",
+        )
+    if settings.scratch in ("auto", "database") and may_create:
+        return "database"
+    # The same installation restores and serves.
+    backup_programs.find_programs(settings.bin_dir, major, with_server=True)
+    return "local"
+
+
+def _dump(
+    options: ConnectionOptions,
+    settings: BackupSettings,
+    programs: Programs,
+    snapshot: str,
+    contents: Contents,
+    path: Path,
+) -> tuple[str, ...]:
+    """Run pg_dump in the snapshot; returns its warnings."""
+    # Made here, so that it never has another mode.
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with backup_programs.access(options, f"{settings.application_name} {settings.run_id} backup") as way:
+        done = backup_programs.run(
+            [
+                programs.path("pg_dump"),
+                "--format=custom",
+                f"--file={path}",
+                f"--snapshot={snapshot}",
+                f"--lock-wait-timeout={settings.lock_timeout_ms}",
+                "--no-password",
+                *(f"--schema={_pattern(schema)}" for schema in settings.schemas),
+                *(f"--exclude-table-data={label}" for label in contents.without_rows),
+                f"--dbname={way.conninfo}",
+            ],
+            settings.timeout_s,
+            way=way,
+        )
+    if done.code != 0:
+        raise BackupRefused(
+            backup_programs.failed("pg_dump", done),
+            hint=_hint(done.errors),
+            details={"errors": list(done.errors)},
+        )
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return done.warnings
+
+
+def _pattern(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _hint(errors: Sequence[str]) -> str:
+    text = " ".join(errors)
+    if "No space left" in text:
+        return "The disk of the backups' folder is full. Make room, or set backup_dir to another disk."
+    if "version mismatch" in text:
+        return "Install the client programs of the server's version, or set backup_bin_dir."
+    if "lock" in text:
+        return "A table is locked by somebody else. Look at pg_locks, then run again."
+    return ""
+
+
+def check_archive(
+    settings: BackupSettings, programs: Programs, dump: Path, contents: Contents
+) -> backup_archive.Archive:
+    """Read every byte of a dump, and compare its list with the catalog.
+
+    :raises BackupRefused: it cannot be read to its end, is of another database, or lacks something
+    """
+    done = backup_programs.run(
+        [programs.path("pg_restore"), "--file=/dev/null", str(dump)], settings.timeout_s
+    )
+    if done.code != 0:
+        raise BackupRefused(
+            f"{DUMP} cannot be read to its end: {backup_programs.failed('pg_restore', done)}",
+            hint="The dump is damaged or was cut off. Look at the disk of the backups' folder.",
+            details={"errors": list(done.errors)},
+        )
+    archive = list_archive(settings, programs, dump)
+    lacking = backup_archive.lacking(archive, contents.catalogs, _names_with_rows(contents))
+    if archive.database != contents.identity.name:
+        lacking.insert(0, f"it is a dump of database {archive.database!r}, not {contents.identity.name!r}")
+    if lacking:
+        raise BackupRefused(
+            f"{DUMP} does not hold what the catalog does:\n  " + "\n  ".join(lacking[:20]),
+            details={"lacking": lacking},
+        )
+    return archive
+
+
+def list_archive(settings: BackupSettings, programs: Programs, dump: Path) -> backup_archive.Archive:
+    """A dump's table of contents, with dependencies.
+
+    :raises BackupRefused: pg_restore cannot read it
+    """
+    done = backup_programs.run(
+        [programs.path("pg_restore"), "--list", "--verbose", str(dump)], settings.timeout_s
+    )
+    if done.code != 0:
+        raise BackupRefused(f"{dump}: {backup_programs.failed('pg_restore --list', done)}")
+    return backup_archive.parse(done.output)
+
+
+def _names_with_rows(contents: Contents) -> list[tuple[str, str]]:
+    """Schema and plain name of each table whose rows must be in the dump."""
+    labels = {
+        (schema, name.removeprefix("table ")): entry
+        for schema, entries in contents.catalogs.items()
+        for name, entry in entries.items()
+        if name.startswith("table ") and not entry.get("partition_key")
+    }
+    return [names for names in labels if contents.label_of(*names) in contents.rows]
+
+
+def _prove(
+    options: ConnectionOptions,
+    settings: BackupSettings,
+    programs: Programs,
+    how: str,
+    contents: Contents,
+    archive: backup_archive.Archive,
+    folder: Path,
+) -> Proof:
+    if how == "none":
+        return Proof("none", "nowhere", False, 0.0)
+    began = time.perf_counter()
+    with restored(options, settings, programs, how, contents, archive, folder / DUMP) as (scratch, copy):
+        wrong = backup_contents.differences(contents, copy)
+        if wrong:
+            raise BackupRefused(
+                f"the dump restored into {scratch.where} is not what the source was:\n  "
+                + "\n  ".join(wrong[:20]),
+                hint="If the schema was changed meanwhile, run again. If not, the dump is not to be trusted.",
+                details={"differences": wrong},
+            )
+    return Proof(how, scratch.where, True, round(time.perf_counter() - began, 3), scratch.extensions_missing)
+
+
+@contextlib.contextmanager
+def restored(
+    options: ConnectionOptions,
+    settings: BackupSettings,
+    programs: Programs,
+    how: str,
+    contents: Contents,
+    archive: backup_archive.Archive,
+    dump: Path,
+) -> Iterator[tuple[Scratch, Contents]]:
+    """Restore a dump into a scratch target and read what is there now; the target is gone afterwards.
+
+    :param how: ``database`` or ``local``
+    :param contents: what the source was; names its encoding, extensions and roles
+    :raises BackupRefused: it cannot be restored
+    """
+
+    def open_session(target: ConnectionOptions) -> Session:
+        return _session(target, settings, read_only=False)
+
+    directory = Path(settings.directory)
+    with contextlib.ExitStack() as stack:
+        if how == "database":
+            scratch = stack.enter_context(backup_scratch.scratch_database(open_session, options, contents))
+        else:
+            serving = backup_programs.find_programs(settings.bin_dir, programs.major, with_server=True)
+            scratch = stack.enter_context(backup_scratch.local_server(directory, serving, contents))
+            programs = serving
+        _restore(settings, programs, scratch, archive, dump, stack)
+        with _session(scratch.options, settings, read_only=True) as session:
+            backup_contents.begin(session)
+            present = backup_contents.outline(session)
+            copy = backup_contents.read(session, present.limited_to(contents))
+            session.rollback()
+        yield scratch, copy
+
+
+def _restore(
+    settings: BackupSettings,
+    programs: Programs,
+    scratch: Scratch,
+    archive: backup_archive.Archive,
+    dump: Path,
+    stack: contextlib.ExitStack,
+) -> None:
+    listed = dump.parent / f"{PARTIAL_PREFIX}{secrets.token_hex(4)}.list"
+    stack.callback(listed.unlink)
+    listed.write_text("".join(f"{line}\n" for line in backup_archive.for_scratch(archive)), encoding="utf-8")
+    with backup_programs.access(
+        scratch.options, f"{settings.application_name} {settings.run_id} scratch"
+    ) as way:
+        done = backup_programs.run(
+            [
+                programs.path("pg_restore"),
+                "--no-owner",
+                "--no-privileges",
+                "--no-tablespaces",
+                "--no-security-labels",
+                "--no-password",
+                f"--use-list={listed}",
+                f"--dbname={way.conninfo}",
+                str(dump),
+            ],
+            settings.timeout_s,
+            way=way,
+        )
+    # A newer pg_restore sets what an older server does not know, counts that as an error and goes on.
+    errors = [line for line in done.errors if '"transaction_timeout"' not in line]
+    if errors or (done.code != 0 and not done.errors):
+        raise BackupRefused(
+            f"the dump cannot be restored into {scratch.where}: {backup_programs.failed('pg_restore', done)}",
+            hint=_restore_hint(scratch, errors),
+            details={"errors": errors},
+        )
+
+
+def _restore_hint(scratch: Scratch, errors: Sequence[str]) -> str:
+    if "No space left" in " ".join(errors):
+        return "The disk of the scratch target is full: it needs as much room as the database. Make room, run again."
+    if scratch.extensions_missing:
+        missing = ", ".join(scratch.extensions_missing)
+        return f"The scratch target could not have these extensions: {missing}. Try another scratch (backup_scratch)."
+    return ""
+
+
+def _publish(
+    settings: BackupSettings,
+    directory: Path,
+    partial: Path,
+    contents: Contents,
+    archive: backup_archive.Archive,
+    proof: Proof,
+    warnings: tuple[str, ...],
+) -> Manifest:
+    """Write the records and give the backup its name, all at once."""
+    text = json.dumps(contents.catalogs, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    backup_manifest.write_private(partial / CATALOG, text.encode())
+    now = datetime.datetime.now(datetime.timezone.utc)
+    snapshot_at = datetime.datetime.fromisoformat(_iso(contents.at)).isoformat()
+    name = f"{now:%Y%m%dT%H%M%SZ}-{settings.label}-{secrets.token_hex(2)}"
+    manifest = Manifest(
+        folder=partial,
+        label=settings.label,
+        run_id=settings.run_id,
+        identity=contents.identity,
+        snapshot_at=snapshot_at,
+        finished_at=now.isoformat(timespec="seconds"),
+        program=f"pg_dump {archive.program_version}",
+        selected_schemas=settings.schemas,
+        selected_tables=settings.tables,
+        tables=contents.rows,
+        sequences=contents.sequences,
+        fingerprint=contents.fingerprint,
+        dump=backup_manifest.store(partial / DUMP),
+        catalog=backup_manifest.store(partial / CATALOG),
+        proof=proof,
+        warnings=warnings,
+    )
+    backup_manifest.write(manifest)
+    _sync(partial)
+    partial.rename(directory / name)
+    _sync(directory)
+    return backup_manifest.read(directory / name)
+
+
+def _iso(text: str) -> str:
+    """PostgreSQL's ISO output as Python 3.10 reads it: ``2025-11-09 18:30:00.5+00`` has too few digits for it."""
+    moment, _, zone = text.replace(" ", "T").partition("+")
+    whole, _, fraction = moment.partition(".")
+    return f"{whole}.{fraction:0<6}+{zone or '00'}:00"
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_superseded(directory: Path, current: Manifest, settings: BackupSettings) -> list[str]:
+    """Remove what the limits no longer keep: the files that each record names, and then the folder if it is empty."""
+    removed = []
+    superseded = backup_manifest.superseded(
+        backups_in(directory),
+        current,
+        keep_count=settings.keep_count,
+        keep_days=settings.keep_days,
+        now=datetime.datetime.now(datetime.timezone.utc),
+    )
+    for manifest in superseded:
+        names = {manifest.dump.name, manifest.catalog.name, backup_manifest.MANIFEST}
+        if {entry.name for entry in manifest.folder.iterdir()} != names:
+            continue  # somebody put something into it or took something out: not ours to judge
+        # First without a name that counts, so that a half-removed one is never taken for a backup.
+        gone = directory / f"{_REMOVED_PREFIX}{manifest.folder.name}"
+        manifest.folder.rename(gone)
+        shutil.rmtree(gone)
+        removed.append(manifest.folder.name)
+    return removed
