@@ -1,4 +1,4 @@
-"""A probe on log files: only what came since counts, what is waited for, and what is no verdict. The clock is the test's."""
+"""On log files: only what came since counts, what is waited for, what is no verdict. The clock is the test's."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class Bot:
         self.now = BEGIN
         self.asked = 0
         self.logs = {service: [str(folder / f"{service}-out.log")] for service in (WORKER, CLIENT)}
-        self.timetable: list[tuple[float, Callable[[], None]]] = []
+        self.timetable: list[tuple[float, Callable[[], object]]] = []
         self.request = make_request("http://127.0.0.1:1/webhook", PHONE, DEFAULT_TEXT, DEFAULT_FIELDS)
         self.say(WORKER, f'Processing message from {PHONE}: "{self.request.nonce}"')
 
@@ -126,7 +126,7 @@ def test_an_error_reply_ends_the_waiting(bot: Bot) -> None:
 def test_a_reply_is_followed_through_a_rotation(bot: Bot, tmp_path: Path) -> None:
     bot.will_answer()
     log = Path(bot.logs[WORKER][0])
-    bot.timetable.insert(1, (10, lambda: (log.rename(tmp_path / f"{log.name}.1"), None)[1]))
+    bot.timetable.insert(1, (10, lambda: log.rename(tmp_path / f"{log.name}.1")))
     found = bot.probe()
     assert (found["status"], found["continuity"]) == ("passed", "unproven")
 
