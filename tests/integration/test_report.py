@@ -43,11 +43,14 @@ def test_it_tells_what_was_done_to_the_database(command_runs: CommandRuns) -> No
     found = sections(command_runs.first_report)
     assert list(found) == [
         "end",
+        "gate before",
         "migration 0001_business_tables",
         "migration 0002_messages",
         "rehearsal",
         "verify",
     ]
+    # Without an application the gates are called "not tested", never "green".
+    assert found["gate before"]["state"] == "not_tested"
     before = [m["state"] for m in found["rehearsal"]["migrations"]]
     assert before == ["absent", "absent"]
     business, messages = (found[f"migration {label}"] for label in ("0001_business_tables", "0002_messages"))
@@ -87,7 +90,7 @@ def test_a_run_of_nothing_leaves_a_report_that_says_so(command_runs: CommandRuns
     assert report["outcome"] == "succeeded"
     assert report["run_id"] != command_runs.first_report["run_id"]
     found = sections(report)
-    assert list(found) == ["end", "rehearsal", "verify"]
+    assert list(found) == ["end", "gate before", "rehearsal", "verify"]
     assert "nothing to do" in found["rehearsal"]["summary"]
     assert set(found["rehearsal"]["locks"].values()) == {"ACCESS SHARE"}
     first = sections(command_runs.first_report)
