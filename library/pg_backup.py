@@ -22,8 +22,8 @@ options:
   state:
     description:
       - V(present) takes a new backup and proves it.
-      - V(verified) finds one that counts, and fails where there is none. It must be proven, of this very database, of the
-        same O(schemas) and O(tables), no older than O(max_age_minutes), and every byte as it was made.
+      - V(verified) finds one that counts, and fails where there is none. It must be proven, of this very database, of
+        the same O(schemas) and O(tables), no older than O(max_age_minutes), and every byte as it was made.
     type: str
     choices: [present, verified]
     default: present
@@ -38,8 +38,8 @@ options:
     default: []
   tables:
     description:
-      - Only the rows of these tables, as C(schema.table) or C(table), of their partitions and of what their foreign keys
-        refer to. The structure is always whole. Empty takes the rows of all.
+      - Only the rows of these tables, as C(schema.table) or C(table), of their partitions and of what their foreign
+        keys refer to. The structure is always whole. Empty takes the rows of all.
     type: list
     elements: str
     default: []

@@ -66,7 +66,7 @@ def find_programs(bin_dir: str, server_major: int, *, with_server: bool = False)
     """
     looked_at: list[str] = []
     usable: list[Programs] = []
-    for folder in _folders(bin_dir):
+    for folder in _folders(bin_dir, with_server):
         missing = [name for name in CLIENT if not os.access(folder / name, os.X_OK)]
         if missing:
             looked_at.append(f"{folder} lacks {', '.join(missing)}")
@@ -87,14 +87,17 @@ def find_programs(bin_dir: str, server_major: int, *, with_server: bool = False)
     raise BackupRefused(
         f"the server is PostgreSQL {server_major}, and this host has no {wanted} of {server_major} or later: "
         + ("; ".join(looked_at) or f"nothing in {', '.join(_FOLDERS)} and PATH"),
-        hint=f"Install them (Debian, Ubuntu: {package}), or name their folder in bin_dir (backup_bin_dir).",
+        hint=f"Install them (Debian, Ubuntu: {package}), or name their folder in bin_dir (backup_bin_dir)."
+        + (" They are needed because the role may not create databases (CREATEDB)." if with_server else ""),
     )
 
 
-def _folders(bin_dir: str) -> list[Path]:
-    if bin_dir:
+def _folders(bin_dir: str, with_server: bool) -> list[Path]:
+    """Where to look. A folder that was named may hold the clients alone; a scratch server can come from elsewhere."""
+    if bin_dir and not with_server:
         return [Path(bin_dir)]
-    found = [folder for pattern in _FOLDERS for folder in sorted(Path("/").glob(pattern.lstrip("/")))]
+    found = [Path(bin_dir)] if bin_dir else []
+    found += [folder for pattern in _FOLDERS for folder in sorted(Path("/").glob(pattern.lstrip("/")))]
     on_path = shutil.which("pg_dump")
     if on_path:
         found.append(Path(on_path).parent)
