@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
-#: How sure the reader is of a chain. ``exact``: every name is known and every part is on every path. ``partial``:
-#: table and operation are known, something else is not (``notes`` say what). ``dynamic``: the table, the function
-#: or the operation is not known.
+#: How sure the reader is of a chain. ``exact``: every name is known (what is not on every path says so itself, as
+#: ``conditional``). ``partial``: table and operation are known, something else is not (``notes`` say what).
+#: ``dynamic``: the table, the function or the operation is not known.
 EXACT, PARTIAL, DYNAMIC = "exact", "partial", "dynamic"
 
 OPERATIONS = ("select", "insert", "update", "upsert", "delete", "rpc")
@@ -291,6 +291,8 @@ class Chain:
     :ivar client: the expression that the call was made on: ``this.db``
     :ivar end_line: last line of the chain's last call
     :ivar test: in a test file
+    :ivar caller: ``file:line`` of the call that fixed the parameters of the function which holds the chain: chains of
+        the same ``line`` differ by it; empty when there is none
     :ivar notes: what is not known, and what else a reader should know, in words
     """
 
@@ -314,6 +316,7 @@ class Chain:
     client: str = ""
     end_line: int = 0
     test: bool = False
+    caller: str = ""
     notes: tuple[str, ...] = ()
 
     @property
