@@ -44,6 +44,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # The rendered text would be printed with every failure and at -vvv; the run record has it.
         result.get("invocation", {}).get("module_args", {}).pop("migrations", None)
         result.get("invocation", {}).get("module_args", {}).pop("rehearsal", None)
+        result.get("invocation", {}).get("module_args", {}).pop("exported", None)
         wanted = str(arguments.get("id"))
         schema = str(arguments.get("schema") or "public")
         result["sql"] = "".join(migration.sql(schema) for migration in migrations if migration.id == wanted)
@@ -86,7 +87,7 @@ def _check_names(arguments: dict[str, Any]) -> None:
 
 def _check_id(arguments: dict[str, Any], known: list[str]) -> None:
     wanted = arguments.get("id")
-    if arguments.get("state", "present") != "rehearsed" and str(wanted) not in known:
+    if arguments.get("state", "present") in ("present", "absent") and str(wanted) not in known:
         raise SourceError(
             f"there is no migration {wanted!r}", hint=f"Known are: {', '.join(known)}. Quote the number."
         )

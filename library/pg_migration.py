@@ -28,12 +28,23 @@ options:
         transaction that is rolled back.
       - V(present) brings the migration O(id) into force.
       - V(absent) takes the migration O(id) back. Refused when its tables hold rows or others depend on it.
+      - V(removable) says of each migration in force, the newest first, what taking it back would drop and how many rows
+        would go. Reads only.
     type: str
-    choices: [present, absent, rehearsed]
+    choices: [present, absent, rehearsed, removable]
     default: present
   id:
-    description: Number of the migration, as in its folder's name. Required unless O(state=rehearsed).
+    description: Number of the migration, as in its folder's name. Required with V(present) and V(absent).
     type: str
+  exported:
+    description:
+      - With O(state=absent), the rows that a proven backup holds, C(tables) of the result of M(pg_backup). The tables
+        may then hold rows, exactly these; they are compared under the lock under which the tables are dropped.
+    type: dict
+  keep_shared:
+    description: With O(state=absent), whether what others depend on stays, instead of being a reason to refuse.
+    type: bool
+    default: false
   schema:
     description: Schema that the migrations work in. It must exist.
     type: str
@@ -146,6 +157,13 @@ locks:
   description: Strongest lock on each relation that existed before, read from pg_locks before COMMIT.
   type: dict
   returned: success
+removals:
+  description:
+    - Of each migration, id, label, drops (objects in order), kept (adopted, they stay), shared (what stays because
+      others depend on it, with who does), rows by table, values by column, and refusal (why it cannot be taken back).
+  type: list
+  elements: dict
+  returned: state is absent or removable
 fingerprint:
   description: SHA-256 over the schema's catalog.
   type: str
@@ -197,8 +215,14 @@ else:
 OPTIONS = {
     "path": {"type": "path", "required": True},
     "variables": {"type": "dict", "default": {}},
-    "state": {"type": "str", "choices": ["present", "absent", "rehearsed"], "default": "present"},
+    "state": {
+        "type": "str",
+        "choices": ["present", "absent", "rehearsed", "removable"],
+        "default": "present",
+    },
     "id": {"type": "str"},
+    "exported": {"type": "dict"},
+    "keep_shared": {"type": "bool", "default": False},
     "schema": {"type": "str", "default": "public"},
     "ledger": {"type": "str", "default": "rollout"},
     "owner_role": {"type": "str", "default": ""},
@@ -227,7 +251,7 @@ def main() -> None:
     told = {
         name: value
         for name, value in module.params.items()
-        if name not in ("migrations", "rehearsal", "password")
+        if name not in ("migrations", "rehearsal", "exported", "password")
     }
     try:
         outcome = run(module)
@@ -265,7 +289,17 @@ def run(module: AnsibleModule) -> migrate.Outcome:
     if given["state"] == "rehearsed":
         return migrate.rehearsed(open_session, migrations, settings, check=check, drift=given["drift"])
     if given["state"] == "absent":
-        return migrate.absent(open_session, migrations, given["id"], settings, check=check)
+        return migrate.absent(
+            open_session,
+            migrations,
+            given["id"],
+            settings,
+            check=check,
+            exported=given["exported"],
+            keep_shared=given["keep_shared"],
+        )
+    if given["state"] == "removable":
+        return migrate.removable(open_session, migrations, settings, keep_shared=given["keep_shared"])
     return migrate.present(
         open_session,
         migrations,

@@ -119,10 +119,29 @@ class Runner:
         ]
         return Applied(rehearsal, tuple(outcomes))
 
-    def take_back(self, migration_id: str, check: bool = False) -> Outcome:
+    def take_back(
+        self,
+        migration_id: str,
+        check: bool = False,
+        *,
+        exported: Mapping[str, Mapping[str, Any]] | None = None,
+        keep_shared: bool = False,
+    ) -> Outcome:
         """``state: absent`` for one migration."""
         return migrate.absent(
-            lambda: self.open(check), self.migrations, migration_id, self.settings, check=check
+            lambda: self.open(check),
+            self.migrations,
+            migration_id,
+            self.settings,
+            check=check,
+            exported=exported,
+            keep_shared=keep_shared,
+        )
+
+    def removable(self, keep_shared: bool = False) -> Outcome:
+        """``state: removable``."""
+        return migrate.removable(
+            lambda: self.open(True), self.migrations, self.settings, keep_shared=keep_shared
         )
 
     def inspect(self) -> Inspection:

@@ -11,13 +11,14 @@ from typing import Any
 from ansible.module_utils.rollout import catalog, concurrent, diff, locks, plan, rehearsal, removal, repair
 from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.diff import Change
-from ansible.module_utils.rollout.errors import DriftFound, RolloutError, SourceError
+from ansible.module_utils.rollout.errors import DriftFound, RemovalRefused, RolloutError, SourceError
 from ansible.module_utils.rollout.execution import CatalogMismatch, Executed, Settings, execute
 from ansible.module_utils.rollout.fingerprint import fingerprint
 from ansible.module_utils.rollout.mending import mend
 from ansible.module_utils.rollout.migration import Migration
 from ansible.module_utils.rollout.observation import Observation, observe
 from ansible.module_utils.rollout.plan import Rehearsed, Verdict
+from ansible.module_utils.rollout.removal import Removal
 from ansible.module_utils.rollout.waiting import with_attempts
 
 OpenSession = Callable[[], Session]
@@ -44,6 +45,7 @@ class Outcome:
     round_trips: int = 0
     seconds: float = 0.0
     notices: list[dict[str, str]] = field(default_factory=list)
+    removals: list[dict[str, Any]] = field(default_factory=list)
     before: str = ""
     after: str = ""
 
@@ -143,23 +145,34 @@ def absent(
     migration_id: str,
     settings: Settings,
     check: bool,
+    *,
+    exported: Mapping[str, Mapping[str, Any]] | None = None,
+    keep_shared: bool = False,
 ) -> Outcome:
-    """``state: absent``: take one migration back."""
+    """``state: absent``: take one migration back.
+
+    :param exported: rows that a proven backup holds, see removal.remove; None: no rows may be lost
+    :param keep_shared: what others depend on stays
+    """
     migration = next(migration for migration in migrations if migration.id == migration_id)
     with open_session() as session:
         seen = _look(session, settings, alone=not check)
         outcome = Outcome(fingerprint=fingerprint(seen.catalog.entries), server_version=seen.server_version)
-        planned = removal.plan_removal(session, seen, migration, settings)
+        planned = removal.plan_removal(session, seen, migration, settings, keep_shared=keep_shared)
         if planned is None:
             outcome.summary = f"{migration.label} is not in force: nothing to take back"
         else:
+            planned.refuse_loss(migration, exported=exported is not None)
             outcome.changed = True
+            outcome.removals = [_removal(migration, planned)]
             outcome.before = "".join(f"{name}\n" for name in planned.drops)
             kept = f"; {len(planned.kept)} adopted objects stay" if planned.kept else ""
+            if planned.shared:
+                kept += f"; because others depend on them, these stay: {', '.join(sorted(planned.shared))}"
             if check:
                 outcome.summary = f"{migration.label}: would drop {', '.join(planned.drops)}{kept}"
             else:
-                done = removal.remove(open_session, session, seen, migration, planned, settings)
+                done = removal.remove(open_session, session, seen, migration, planned, settings, exported)
                 outcome.locks = done.locks
                 outcome.fingerprint = fingerprint(done.catalog.entries)
                 outcome.summary = f"{migration.label} taken back: dropped {', '.join(planned.drops)}{kept}"
@@ -167,6 +180,59 @@ def absent(
         outcome.migrations = [{"id": migration.id, "name": migration.name, "action": "take back"}]
         _account(session, outcome)
     return outcome
+
+
+def removable(
+    open_session: OpenSession, migrations: Sequence[Migration], settings: Settings, *, keep_shared: bool
+) -> Outcome:
+    """``state: removable``: say of each migration in force, the newest first, what taking it back would mean.
+
+    Each is looked at as if the newer ones were gone. Reads only.
+    """
+    with open_session() as session:
+        seen = _look(session, settings, alone=False)
+        outcome = Outcome(fingerprint=fingerprint(seen.catalog.entries), server_version=seen.server_version)
+        unknown = sorted(set(seen.ledger.rows) - {migration.id for migration in migrations})
+        if unknown:
+            raise SourceError(
+                f"the ledger has migrations without a folder: {', '.join(unknown)}",
+                hint="Bring their folders back: what they are must be known before they are taken back.",
+            )
+        leaving: list[str] = []
+        for migration in reversed([one for one in migrations if one.id in seen.ledger.rows]):
+            try:
+                planned = removal.plan_removal(
+                    session, seen, migration, settings, leaving=tuple(leaving), keep_shared=keep_shared
+                )
+            except RemovalRefused as refused:
+                outcome.removals.append({**_NOTHING, **_named(migration), "refusal": str(refused)})
+            else:
+                if planned is not None:
+                    outcome.removals.append(_removal(migration, planned))
+            leaving.append(migration.id)
+        outcome.summary = f"{len(outcome.removals)} migrations are in force"
+        _account(session, outcome)
+    return outcome
+
+
+_NOTHING: dict[str, Any] = {"drops": [], "kept": [], "shared": {}, "rows": {}, "values": {}, "refusal": ""}
+
+
+def _named(migration: Migration) -> dict[str, Any]:
+    return {"id": migration.id, "label": migration.label}
+
+
+def _removal(migration: Migration, planned: Removal) -> dict[str, Any]:
+    """What taking a migration back means, for a module's result."""
+    return {
+        **_NOTHING,
+        **_named(migration),
+        "drops": list(planned.drops),
+        "kept": list(planned.kept),
+        "shared": {name: list(reasons) for name, reasons in planned.shared.items()},
+        "rows": dict(planned.rows),
+        "values": dict(planned.values),
+    }
 
 
 def dump_rehearsal(found: Mapping[str, Rehearsed]) -> str:

@@ -1,13 +1,14 @@
 """``state: absent``: take back what one migration created, and nothing else.
 
-What goes is what the ledger says was created, never more: RESTRICT, no table that holds a row, nothing that somebody
-else's object depends on. What stood before the migration (``adopted``) stays.
+What goes is what the ledger says was created, never more: RESTRICT, no table that holds a row, unless exactly these
+rows were exported, and nothing that somebody else's object depends on. What stood before the migration (``adopted``)
+stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.rollout import catalog, diff, ledger, locks, removal_order, transaction
@@ -81,6 +82,9 @@ class Removal:
 
     :ivar drops: entry names to drop, in order
     :ivar kept: entries that the migration adopted, which stay
+    :ivar shared: entries that it created and that stay, because others depend on them -> who does
+    :ivar rows: rows by table that would go; tables without rows are left out
+    :ivar values: values by column that would go with it, ``table.column``
     :ivar commands: what will be sent
     :ivar touched: every entry that the migration created or altered: these may change, nothing else may
     """
@@ -90,6 +94,27 @@ class Removal:
     kept: tuple[str, ...]
     commands: tuple[Command, ...]
     touched: frozenset[str]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, int] = field(default_factory=dict)
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def refuse_loss(self, migration: Migration, *, exported: bool) -> None:
+        """Refuse to lose rows, or values in a column that the migration added to somebody else's table.
+
+        :param exported: whether the rows of the tables are in a proven backup
+        :raises RemovalRefused: with the number of each
+        """
+        filled = {**({} if exported else self.rows), **{f"column {c}": n for c, n in self.values.items()}}
+        if filled:
+            listed = ", ".join(f"{name}: {count}" for name, count in sorted(filled.items()))
+            raise RemovalRefused(
+                f"{migration.label} cannot be taken back: what it made holds rows ({listed})",
+                hint="To export them first, prove the export, and take it back then: ansible-playbook"
+                " playbooks/rollback.yml -i <inventory> -e rollback_confirm=<name of the database>."
+                if not self.values
+                else "Save the values and set the columns to NULL, or keep the migration.",
+                details={"rows": filled},
+            )
 
 
 @dataclass(frozen=True)
@@ -107,18 +132,26 @@ class Removed:
 
 
 def plan_removal(
-    session: Session, seen: Observation, migration: Migration, settings: Settings
+    session: Session,
+    seen: Observation,
+    migration: Migration,
+    settings: Settings,
+    *,
+    leaving: Collection[str] = (),
+    keep_shared: bool = False,
 ) -> Removal | None:
-    """Decide what to drop, and refuse when it would cost rows or break something. Reads only.
+    """Decide what to drop, and refuse when it would break something. Reads only. Rows are counted, not judged.
 
+    :param leaving: ids of later migrations that will have been taken back before
+    :param keep_shared: what others depend on stays, instead of being a reason to refuse
     :returns: None when the migration is not in force: there is nothing to do
-    :raises RemovalRefused: rows, dependants, a later migration in force, or a change that cannot be undone
+    :raises RemovalRefused: dependants, a later migration in force, or a change that cannot be undone
     """
     row = seen.ledger.rows.get(migration.id)
     if row is None:
         return None
     later = sorted(other for other in seen.ledger.rows if (len(other), other) > (len(row.id), row.id))
-    if later:
+    if later := [other for other in later if other not in leaving]:
         raise RemovalRefused(
             f"{migration.label} cannot be taken back while {', '.join(later)} is in force",
             hint="Take back the newest migration first.",
@@ -128,17 +161,33 @@ def plan_removal(
     created = {name: after for name, action, _, after in changes if action == "created" and name in standing}
     kept = tuple(name for name, action, _, _ in changes if action == "adopted")
     restores = _restores(migration, changes)
-    hanging = _dependants(session, created, settings)
+    gone = {
+        name
+        for other in leaving
+        if other in seen.ledger.rows
+        for name, action, _, _ in session.run(
+            [ledger.changes_command(settings.ledger, seen.ledger.rows[other].seq)]
+        )[0]
+        if action == "created"
+    }
+    hanging = [one for one in _dependants(session, created, settings) if not _is_among(one, gone)]
+    foreign = _not_ours(hanging, seen, migration, created, gone)
+    shared: dict[str, tuple[str, ...]] = {}
+    if foreign and keep_shared:
+        shared = _kept_for_others(foreign, hanging, created)
+        created = {name: entry for name, entry in created.items() if name not in shared}
+    elif foreign:
+        _refuse_what_is_not_ours(foreign, migration)
     drops = removal_order.in_order(_top_level(created, seen.catalog), hanging, _tables_of_parts(created))
-    _refuse_what_is_not_ours(hanging, seen, migration, created)
     named = [name for group in drops for name in group]
-    _refuse_rows(session, migration, named, settings)
+    rows, values = _count_rows(session, named, settings)
     commands = [
         *restores.values(),
         *_comment_commands(created, seen.catalog, settings.schema),
         *_drop_commands(drops, created, settings.schema),
     ]
-    return Removal(row, tuple(named), kept, tuple(commands), frozenset([*created, *restores]))
+    touched = frozenset([*created, *restores])
+    return Removal(row, tuple(named), kept, tuple(commands), touched, rows, values, shared)
 
 
 def remove(
@@ -148,10 +197,13 @@ def remove(
     migration: Migration,
     removal: Removal,
     settings: Settings,
+    exported: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Removed:
     """Drop, prove, record and commit, in one transaction.
 
     :param open_session: opens another session, to ask what became of a COMMIT whose answer was lost
+    :param exported: what a proven backup holds, by quoted name of the table: ``rows`` and ``checksum``. The tables must
+        hold exactly that. None: they must be empty
     """
     script = Script()
     script.add(Command("BEGIN"), catalog.search_path(settings.schema))
@@ -161,10 +213,13 @@ def remove(
     tables = [name.removeprefix("table ") for name in removal.drops if name.startswith("table ")]
     for table in tables:
         script.add(Command(f'LOCK TABLE "{settings.schema}"."{table}" IN ACCESS EXCLUSIVE MODE'))
+    script.add(Command("SET LOCAL search_path = pg_catalog"))
+    holding = _holding_rows(tables, seen.catalog)
+    for table in holding:
         script.add(
-            Command(f'SELECT EXISTS (SELECT FROM "{settings.schema}"."{table}")'), name=("rows", table)
+            _contents_command(settings.schema, table, exact=exported is not None), name=("rows", table)
         )
-    script.add(*removal.commands)
+    script.add(catalog.search_path(settings.schema), *removal.commands)
     script.add(transaction.held_locks(settings.schema), name="held")
     script.add(Command("SELECT pg_current_xact_id()::text"), name="xid")
     script.add_catalog(settings.schema, "after")
@@ -176,11 +231,7 @@ def remove(
             pause_s=settings.retry_pause_s,
             tables=[*tables, *tables_in_the_way(migration, seen)],
         )
-        filled = [table for table in tables if script.rows(("rows", table))[0][0]]
-        if filled:
-            raise RemovalRefused(
-                f"rows arrived in {', '.join(filled)} while {migration.label} was being taken back"
-            )
+        _refuse_other_rows([script.rows(("rows", table))[0] for table in holding], migration, exported)
         held = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
         check_budget(migration, held, seen.protected, "taking back ")
         _check_others(migration, seen.catalog, script.catalog("after"), removal)
@@ -336,52 +387,163 @@ def _dependants(session: Session, created: dict[str, Entry], settings: Settings)
     return [Dependant(*row) for row in rows]
 
 
-def _refuse_what_is_not_ours(
-    hanging: Sequence[Dependant], seen: Observation, migration: Migration, created: dict[str, Entry]
-) -> None:
-    """Refuse when others' objects depend on ours, or stand on our tables and would go with them."""
+def _is_among(dependant: Dependant, entries: Collection[str]) -> bool:
+    """Whether a dependant is one of these entries, or a part of one."""
+    owners = {
+        f"{kind} {dependant.relation}" for kind in ("table", "foreign table", "view", "sequence", "index")
+    }
+    return bool({dependant.as_function, dependant.as_part, *owners} & set(entries))
+
+
+@dataclass(frozen=True)
+class _Foreign:
+    """Somebody else's object that depends on one of ours, or stands on it.
+
+    :ivar on: name of our relation or type, or our function with its arguments
+    """
+
+    description: str
+    on: str
+
+
+def _not_ours(
+    hanging: Sequence[Dependant],
+    seen: Observation,
+    migration: Migration,
+    created: Mapping[str, Entry],
+    gone: Collection[str],
+) -> list[_Foreign]:
+    """Others' objects that depend on ours, or stand on our tables and would go with them."""
     relations = {
         name.removeprefix("foreign ").partition(" ")[2]
         for name in created
         if name.startswith(("table ", "foreign table ", "view ", "sequence ", "index "))
     }
     found = [
-        dependant.description
+        _Foreign(dependant.description, dependant.on)
         for dependant in hanging
         if dependant.relation not in relations
         and not dependant.is_partition
         and not created.keys() & {dependant.as_function, dependant.as_part}
     ]
     grows = (*migration.grows, *seen.ledger.grows)
-    found += [extra.object for extra in diff.extras(created, list(created), seen.catalog, grows)]
-    if found:
-        listed = "\n  ".join(sorted(set(found)))
-        raise RemovalRefused(
-            f"{migration.label} cannot be taken back: these objects are not its own, and depend on what it created or"
-            f" stand on it:\n  {listed}",
-            hint="They are not ours to drop. Remove or change them first; CASCADE is never used.",
-            details={"dependants": sorted(set(found))},
-        )
+    for extra in diff.extras({**created, **{name: {} for name in gone}}, list(created), seen.catalog, grows):
+        entry = seen.catalog.entries[extra.object]
+        plain = extra.object.removeprefix("comment on ")
+        owner = entry.get("parent") or table_of(plain, entry) or plain.partition(" ")[2]
+        found.append(_Foreign(extra.object, str(owner)))
+    return found
 
 
-def _refuse_rows(session: Session, migration: Migration, drops: Sequence[str], settings: Settings) -> None:
-    """Refuse to lose rows, or values in a column that the migration added to somebody else's table."""
+def _kept_for_others(
+    foreign: Sequence[_Foreign], hanging: Sequence[Dependant], created: Mapping[str, Entry]
+) -> dict[str, tuple[str, ...]]:
+    """Entries of ours that have to stay, each with who needs it: what others depend on, and what that depends on."""
+    needs: dict[str, list[str]] = {}
+    waiting = [(one.on, one.description) for one in foreign]
+    while waiting:
+        name, why = waiting.pop()
+        for entry_name, entry in created.items():
+            plain = entry_name.removeprefix("comment on ")
+            own = plain.partition(" ")[2]
+            # A partition belongs to its table: without it the table would have lost rows.
+            if name not in (own, table_of(plain, entry), entry.get("parent")):
+                continue
+            reasons = needs.setdefault(entry_name, [])
+            if why in reasons:
+                continue
+            reasons.append(why)
+            others = {own, table_of(plain, entry), entry.get("parent")} - {None, name}
+            waiting += [(str(other), why) for other in others]
+        for dependant in hanging:
+            if (
+                dependant.relation == name
+                and dependant.on != name
+                and why not in _reasons(needs, dependant.on)
+            ):
+                waiting.append((dependant.on, why))
+    return {name: tuple(sorted(reasons)) for name, reasons in needs.items()}
+
+
+def _reasons(needs: Mapping[str, Sequence[str]], name: str) -> set[str]:
+    return {why for entry, reasons in needs.items() if entry.partition(" ")[2] == name for why in reasons}
+
+
+def _refuse_what_is_not_ours(foreign: Sequence[_Foreign], migration: Migration) -> None:
+    found = sorted({one.description for one in foreign})
+    listed = "\n  ".join(found)
+    raise RemovalRefused(
+        f"{migration.label} cannot be taken back: these objects are not its own, and depend on what it created or"
+        f" stand on it:\n  {listed}",
+        hint="They are not ours to drop. Remove or change them first; CASCADE is never used. With"
+        " -e rollback_keep_shared=true, playbooks/rollback.yml leaves what they need and takes back the rest.",
+        details={"dependants": found},
+    )
+
+
+def _count_rows(
+    session: Session, drops: Sequence[str], settings: Settings
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Rows by table, and values by column, that would be lost; what is empty is left out."""
     asked: dict[str, Command] = {}
     for name in drops:
         kind, _, rest = name.partition(" ")
         table, _, column = rest.partition(".")
         if kind == "table":
-            asked[f"{rest}"] = Command(f'SELECT count(*) FROM "{settings.schema}"."{rest}"')
+            asked[name] = Command(f'SELECT count(*) FROM "{settings.schema}"."{rest}"')
         elif kind == "column":
-            asked[f"column {rest}"] = Command(f'SELECT count("{column}") FROM "{settings.schema}"."{table}"')
+            asked[name] = Command(f'SELECT count("{column}") FROM "{settings.schema}"."{table}"')
     # Row security would hide rows, from the owner too where it is forced; off, PostgreSQL raises an error instead.
     visible = [Command("BEGIN READ ONLY"), Command("SET LOCAL row_security = off")]
     counts = session.run([*visible, *asked.values(), Command("COMMIT")])[2:-1]
     filled = {name: rows[0][0] for name, rows in zip(asked, counts, strict=True) if rows[0][0]}
-    if filled:
-        listed = ", ".join(f"{name}: {count}" for name, count in sorted(filled.items()))
+    tables, columns = (
+        {name.partition(" ")[2]: count for name, count in filled.items() if name.startswith(kind)}
+        for kind in ("table ", "column ")
+    )
+    return tables, columns
+
+
+def _holding_rows(tables: Sequence[str], actual: Catalog) -> list[str]:
+    """The tables and all their partitions, also those of partitions."""
+    found: list[str] = []
+    waiting = list(tables)
+    while waiting:
+        table = waiting.pop()
+        found.append(table)
+        waiting += sorted(actual.partitions_of((table,)))
+    return found
+
+
+def _contents_command(schema: str, table: str, *, exact: bool) -> Command:
+    """Quoted name, number of rows and checksum; without ``exact``, one stands for any number of rows."""
+    relation = f'"{schema}"."{table}"'
+    if not exact:
+        return Command(
+            f"SELECT format('%%I.%%I', %s::text, %s::text), EXISTS (SELECT FROM ONLY {relation})::int, ''",
+            (schema, table),
+        )
+    # The same checksum as that of backup_contents.
+    return Command(
+        "SELECT format('%%I.%%I', %s::text, %s::text), count(*),"
+        f" coalesce(sum(hashtextextended((rollout_row.*)::text, 0)), 0)::text FROM ONLY {relation} rollout_row",
+        (schema, table),
+    )
+
+
+def _refuse_other_rows(
+    found: Sequence[tuple[str, int, str]],
+    migration: Migration,
+    exported: Mapping[str, Mapping[str, Any]] | None,
+) -> None:
+    """Refuse when a table holds anything that is not in the export."""
+    other = []
+    for label, rows, checksum in found:
+        known = (exported or {}).get(label, {"rows": 0, "checksum": "0"})
+        if (rows, checksum or known["checksum"]) != (known["rows"], str(known["checksum"])):
+            other.append(f"{label} (exported {known['rows']}, now {rows})" if exported is not None else label)
+    if other:
         raise RemovalRefused(
-            f"{migration.label} cannot be taken back: what it made holds rows ({listed})",
-            hint="Save them and empty the tables, or keep the migration.",
-            details={"rows": filled},
+            f"rows arrived or changed in {', '.join(other)} while {migration.label} was being taken back",
+            hint="Nothing was dropped. Keep the application from writing there, then run again.",
         )

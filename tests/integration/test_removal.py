@@ -310,7 +310,7 @@ def test_a_row_that_arrives_between_the_look_and_the_drop_is_kept(database: Data
         removing.join()
         (failure,) = failures
         assert isinstance(failure, RemovalRefused)
-        assert "rows arrived in visits" in str(failure)
+        assert "rows arrived or changed in public.visits" in str(failure)
         assert witness.execute("SELECT id FROM visits").fetchall() == [(1,)]
 
 
@@ -436,3 +436,126 @@ def test_every_kind_that_a_migration_can_add_to_an_existing_table_is_taken_back(
     outcome = runner.take_back("0002")
     assert outcome.changed, json.dumps(outcome.before)
     assert runner.inspect().entries == before
+
+
+LATER_TABLE = """
+CREATE TABLE visits (id int PRIMARY KEY, updated_at timestamptz);
+CREATE TRIGGER stamp BEFORE UPDATE ON visits FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+"""
+
+
+def test_what_a_later_table_uses_stays_when_told_and_the_rest_goes(finished: Database) -> None:
+    with finished.connect() as somebody:
+        somebody.execute(LATER_TABLE)
+    runner = Runner(finished.options)
+    runner.take_back("0002")
+    with pytest.raises(RemovalRefused, match="trigger stamp on table visits"):
+        runner.take_back("0001")
+    outcome = runner.take_back("0001", keep_shared=True)
+    function = "function update_updated_at_column()"
+    assert set(outcome.removals[0]["shared"]) == {function, f"comment on {function}"}
+    assert "others depend on them, these stay" in outcome.summary
+    left = runner.inspect().entries
+    assert function in left
+    assert "function get_database_stats()" not in left
+    assert {name for name in left if name.startswith("table ")} == {
+        f"table {t}" for t in (*PROTECTED, "visits")
+    }
+    with finished.connect() as somebody:
+        somebody.execute("INSERT INTO visits VALUES (1)")
+        somebody.execute("UPDATE visits SET id = 2")
+        assert somebody.execute("SELECT updated_at IS NOT NULL FROM visits").fetchone() == (True,)
+
+
+def test_what_a_kept_table_needs_is_kept_with_it(finished: Database) -> None:
+    with finished.connect() as somebody:
+        somebody.execute("CREATE VIEW salons AS SELECT name FROM companies")
+    runner = Runner(finished.options)
+    runner.take_back("0002")
+    before = runner.inspect().entries
+    outcome = runner.take_back("0001", keep_shared=True)
+    kept = set(outcome.removals[0]["shared"])
+    assert {
+        "table companies",
+        "function update_updated_at_column()",
+        "sequence companies_id_seq",
+    } & before.keys() <= kept
+    assert "table clients" not in kept
+    after = runner.inspect().entries
+    assert all(after[name] == before[name] for name in kept)
+    assert {name for name in after if name.startswith("table ")} == {
+        f"table {table}" for table in (*PROTECTED, "companies")
+    }
+
+
+def test_it_is_told_beforehand_what_taking_back_would_mean(finished: Database) -> None:
+    with finished.connect() as owner:
+        owner.execute("INSERT INTO companies (id, name, yclients_company_id) VALUES (1, 'A', 1), (2, 'B', 2)")
+        owner.execute("CREATE VIEW talk AS SELECT phone FROM messages")
+    for options in (finished.options, finished.readonly_options):
+        runner = Runner(options)
+        with traces.without_autovacuum(finished.server):
+            assert traces.left_by(finished, runner.removable) == set()
+        second, first = runner.removable().removals
+        assert (second["label"], first["label"]) == ("0002_messages", "0001_business_tables")
+        assert "view talk" in second["refusal"]
+        assert second["drops"] == []
+        assert first["refusal"] == ""
+        assert first["rows"] == {"companies": 2}
+        assert {"table companies", "function update_updated_at_column()"} <= set(first["drops"])
+        kept, _ = runner.removable(keep_shared=True).removals
+        assert kept["refusal"] == ""
+        assert {"table messages", "table messages_2025_11"} <= set(kept["shared"])
+
+
+def exported(database: Database) -> dict[str, dict[str, object]]:
+    """What a backup of the two tables with rows would hold of them."""
+    with database.connect() as reader:
+        return {
+            f"public.{table}": {"rows": row[0], "checksum": row[1]}
+            for table in ("messages_2025_11", "companies")
+            for row in reader.execute(
+                "SELECT count(*), coalesce(sum(hashtextextended((t.*)::text, 0)), 0)::text FROM"
+                f" ONLY {table} t".encode()
+            ).fetchall()
+        }
+
+
+ROWS = """
+INSERT INTO companies (id, name, yclients_company_id) VALUES (1, 'A', 1), (2, 'B', 2);
+INSERT INTO messages (company_id, phone, direction, created_at) VALUES (1, '70000000000', 'inbound', '2025-11-09');
+"""
+
+
+def test_rows_that_were_exported_may_go(finished: Database) -> None:
+    with finished.connect() as owner:
+        owner.execute(ROWS)
+    runner = Runner(finished.options)
+    known = exported(finished)
+    runner.take_back("0002", exported=known)
+    outcome = runner.take_back("0001", exported=known)
+    assert outcome.removals[0]["rows"] == {"companies": 2}
+    assert not any(name.startswith("table c") for name in runner.inspect().entries)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO companies (id, name, yclients_company_id) VALUES (3, 'C', 3)",
+        "UPDATE companies SET name = 'Z' WHERE id = 1",
+        "DELETE FROM companies WHERE id = 1",
+        "INSERT INTO clients (company_id, phone) SELECT id, '70000000000' FROM companies LIMIT 1",
+    ],
+)
+def test_rows_that_are_not_those_of_the_export_are_kept(finished: Database, change: str) -> None:
+    with finished.connect() as owner:
+        owner.execute(ROWS)
+    runner = Runner(finished.options)
+    known = exported(finished)
+    runner.take_back("0002", exported=known)
+    with finished.connect() as application:
+        application.execute(change.encode())
+    before = runner.inspect().fingerprint
+    with pytest.raises(RemovalRefused, match=r"rows arrived or changed in public\.(companies|clients)"):
+        runner.take_back("0001", exported=known)
+    assert runner.inspect().fingerprint == before
