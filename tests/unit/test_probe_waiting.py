@@ -59,9 +59,9 @@ class Bot:
 
     def probe(self, timeout: float = 30, **more: Any) -> dict[str, Any]:
         chain = make_chain(DEFAULT_CHAIN, DEFAULT_INSTEAD, PHONE, self.request.nonce)
-        given = {"logs": self.logs, "post": self.post, **more}
-        logs = given.pop("logs")
-        return probe(self.request, chain, logs, timeout, clock=lambda: self.now, sleep=self.sleep, **given)
+        given = {"post": self.post, "clock": lambda: self.now, "sleep": self.sleep, **more}
+        logs = given.pop("logs", self.logs)
+        return probe(self.request, chain, logs, timeout, **given)
 
 
 @pytest.fixture
@@ -111,6 +111,22 @@ def test_a_reply_that_stops_half_way_says_where(bot: Bot) -> None:
 def test_a_reply_in_the_last_moment_counts(bot: Bot) -> None:
     bot.will_answer()
     assert bot.probe(timeout=21.9)["status"] == "passed"
+
+
+@pytest.mark.parametrize("moment", [22 + tenth / 10 for tenth in range(8)])
+def test_what_is_written_before_the_deadline_counts_whenever_the_logs_are_looked_at(
+    bot: Bot, moment: float
+) -> None:
+    """Each look at the clock takes 0.4 s, so that the time may be over between it and a look at the logs."""
+    bot.will_answer()
+    bot.timetable[-1] = (moment, bot.timetable[-1][1])
+
+    def passing() -> float:
+        bot.sleep(0.4)
+        return bot.now
+
+    # The message is taken 0.8 s after the beginning, the last line written just before the time is over.
+    assert bot.probe(timeout=moment - 0.7, clock=passing)["status"] == "passed"
 
 
 def test_an_error_reply_ends_the_waiting(bot: Bot) -> None:
