@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -88,7 +88,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             answer = self._execute_module(
                 "application_info", module_args=dict(arguments), task_vars=task_vars
             )
-        except AnsibleConnectionFailure as error:
+        except AnsibleError as error:
+            # No connection, no room for the module on the target, an interpreter that is gone: it may come back, and
+            # says nothing about the application.
             answer = {"unreachable": True, "msg": str(error)}
         if not answer.get("failed") and not answer.get("unreachable"):
             return dict(answer)
@@ -102,6 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "changes": [],
             "elsewhere": {},
             "logs": {},
+            "files": {},
             "bookmarks": [],
             "reading": {},
             "broken": [{"source": "host", "reason": reason, "text": text}],

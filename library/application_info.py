@@ -164,6 +164,10 @@ logs:
   description: What each service logged since O(bookmarks), as M(log_window_info) returns it. Empty without bookmarks.
   type: dict
   returned: success
+files:
+  description: By log, its services, levels, patterns and continuity, as in RV(logs). Empty without bookmarks.
+  type: dict
+  returned: success
 whatsapp:
   description: The client's verdict, reason, terminal, company and evidence, as M(baileys_info) returns them.
   type: dict

@@ -30,6 +30,8 @@ STORE_TIMEOUT_MS = 10_000
 
 PM2, LOGS, WHATSAPP, STORE = "pm2", "logs", "whatsapp", "store"
 
+_NO_CLIENT: dict[str, Any] = {"pids": None, "account": "", "company": "", "store": None}
+
 
 @dataclass(frozen=True)
 class WhatsApp:
@@ -109,8 +111,10 @@ def look(request: Request) -> dict[str, Any]:
     """Look at everything once.
 
     :returns: as the module application_info returns it
+    :raises RolloutError: there is nothing to look at, or too little to judge by
     """
     begun = time.monotonic()
+    _require_sources(request)
     seen = _Seen()
     if request.pm2_home:
         seen.attempt(PM2, lambda: _look_at_services(request, seen))
@@ -127,12 +131,36 @@ def look(request: Request) -> dict[str, Any]:
         "changes": [],
         "elsewhere": {},
         "logs": {},
+        "files": {},
         "bookmarks": list(request.bookmarks or ()),
         **seen.result,
         "broken": seen.broken,
         "reading": seen.reading,
         "seconds": round(time.monotonic() - begun, 3),
     }
+
+
+def _require_sources(request: Request) -> None:
+    """Refuse what would look well whatever happens."""
+    problem = ""
+    client = request.whatsapp
+    if request.services and not request.pm2_home:
+        problem = f"services {', '.join(request.services)} are named, but no pm2_home"
+    elif request.pm2_home and not request.services:
+        problem = "pm2_home is named, but no services"
+    elif not request.services and not request.logs and client is None:
+        problem = "neither services nor logs nor a WhatsApp client are named: there is nothing to look at"
+    elif client is not None and client.service not in {*request.services, *request.logs}:
+        problem = (
+            f"the WhatsApp client {client.service!r} is neither among the services nor among the logs, and what its"
+            " endpoint alone says may be a minute old"
+        )
+    if problem:
+        raise RolloutError(
+            f"The application cannot be judged: {problem}",
+            hint="pm2_home, pm2_services and baileys_service in the inventory; gate_services, gate_logs of role gate.",
+            details={"reason": "bad_argument"},
+        )
 
 
 def _look_at_services(request: Request, seen: _Seen) -> None:
@@ -172,12 +200,37 @@ def _logs_of(request: Request, seen: _Seen) -> dict[str, list[str]]:
 
 def _look_at_logs(request: Request, seen: _Seen) -> None:
     logs = _logs_of(request, seen)
-    found = log_window.read_services(logs, request.bookmarks, request.patterns, request.samples)
-    seen.result["logs"] = found["services"]
+    # Each log by its own name besides: a rotation loses lines of one log, not of a service.
+    alone = {path: [path] for paths in logs.values() for path in paths}
+    found = log_window.read_services({**alone, **logs}, request.bookmarks, request.patterns, request.samples)
+    told = found["services"]
+    seen.result["logs"] = {name: told[name] for name in logs if name in told}
+    seen.result["files"] = {
+        path: {
+            "services": [name for name, paths in logs.items() if path in paths],
+            **{key: told[path][key] for key in ("levels", "patterns", "continuity")},
+        }
+        for path in alone
+        if path in told
+    }
     # A log that could not be listed now, because PM2 was not there, keeps its bookmark.
     listed = {bookmark["path"] for bookmark in found["bookmarks"]}
     kept = [bookmark for bookmark in request.bookmarks or () if bookmark["path"] not in listed]
     seen.result["bookmarks"] = [*found["bookmarks"], *kept]
+    _require_named_logs(request, found["bookmarks"])
+
+
+def _require_named_logs(request: Request, bookmarks: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a log of the inventory that is not there: a misspelt name would look well for ever."""
+    named = {path for paths in request.logs.values() for path in paths}
+    for bookmark in bookmarks:
+        gone = not (bookmark["live"] or bookmark["rotated"] or bookmark["copies"])
+        if bookmark["path"] in named and gone:
+            raise RolloutError(
+                f"There is no log {bookmark['path']}, nor a rotated one beside it",
+                hint="Correct its name in the inventory (gate_logs), or leave out what the application never writes.",
+                details={"reason": "no_log"},
+            )
 
 
 def _look_at_client(request: Request, client: WhatsApp, seen: _Seen) -> None:
@@ -196,32 +249,43 @@ def _look_at_client(request: Request, client: WhatsApp, seen: _Seen) -> None:
         source, request.bookmarks, request.patterns, baileys_reading.Baseline.from_result(before)
     )
     pids = found.evidence.pids
-    seen.company = client.company_id or found.company
+    seen.company = found.company
     seen.reading[WHATSAPP] = {
+        **_NO_CLIENT,
         "pids": None if pids is None else list(pids),
         "account": found.account,
-        "store": None,
+        "company": found.company,
     }
     seen.result["whatsapp"] = {
         **asdict(found.verdict),
-        "company": seen.company,
+        "company": client.company_id or found.company,
         "evidence": baileys_verdict.as_result(found.evidence),
     }
 
 
 def _look_at_store(request: Request, client: WhatsApp, options: ConnectionOptions, seen: _Seen) -> None:
-    before = (request.baseline.get(WHATSAPP) or {}).get("store")
+    known = request.baseline.get(WHATSAPP) or {}
+    before = known.get("store")
+    # A client that does not answer now has said before whose session it uses.
+    company = client.company_id or seen.company or str(known.get("company", ""))
     with Session(
         options, request.application_name, read_only=True, statement_timeout_ms=STORE_TIMEOUT_MS
     ) as session:
         state, now = session_store.look(
             session,
             None if before is None else session_store.from_result(before),
-            seen.company,
+            company,
             schema=client.schema,
             auth_table=client.auth_table,
             keys_table=client.keys_table,
             loss_tolerance=client.loss_tolerance,
         )
     seen.result["store"] = state
-    seen.reading.setdefault(WHATSAPP, {"pids": None, "account": "", "store": None})["store"] = now.as_result()
+    seen.reading.setdefault(WHATSAPP, dict(_NO_CLIENT))["store"] = now.as_result()
+    if not company and seen.result.get("whatsapp", {}).get("verdict") == baileys_verdict.CONNECTED:
+        # Otherwise the verdict on the client says what is wrong.
+        raise RolloutError(
+            "Nobody says which company's WhatsApp session is in use: the health endpoint names none",
+            hint="Set gate_whatsapp_company_id in the inventory.",
+            details={"reason": "unknown_company"},
+        )

@@ -8,6 +8,7 @@ it makes the gate broken, which stops a run and takes nothing back.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,11 +17,12 @@ from ansible.module_utils.rollout.errors import RolloutError
 
 GREEN, RED, BROKEN = "green", "red", "broken"
 
-#: Problems in the log that tell of the connection: the verdict on the WhatsApp client weighs them, in their order.
+#: Problems in the log that tell of the connection. Where there is a verdict on the WhatsApp client, it weighs them, in
+#: their order; elsewhere they are counted as any other.
 CONNECTION_PATTERNS = frozenset(("connection_closed", "disconnected", "reconnecting", "reconnection_failed"))
 _ERROR_LEVELS = ("error", "fatal")
 _CONNECTED = "connected"
-_STORE_GOOD = ("sound", "untouched")
+_LOST_CONTINUITY = "broken"
 #: Reasons for which a source cannot be read that another look will not change: somebody has to correct the inventory.
 _MISCONFIGURED = frozenset(
     (
@@ -35,6 +37,7 @@ _MISCONFIGURED = frozenset(
         "no_permission",
         "no_such_user",
         "other_user",
+        "unknown_company",
     )
 )
 
@@ -92,16 +95,60 @@ class Finding:
 
 @dataclass(frozen=True)
 class Counts:
-    """Lines of one service that speak of trouble.
+    """Lines that speak of trouble, of one log or of one service.
 
     :ivar errors: lines of level error or fatal
     :ivar problems: lines by pattern that is a problem
     :ivar fatal: lines by pattern that is fatal
+    :ivar continuity: of the log, as log_window says it
     """
 
     errors: int = 0
     problems: Mapping[str, int] = field(default_factory=dict)
     fatal: Mapping[str, int] = field(default_factory=dict)
+    continuity: str = "proven"
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.errors + other.errors,
+            dict(Counter(self.problems) + Counter(other.problems)),
+            dict(Counter(self.fatal) + Counter(other.fatal)),
+        )
+
+    def since(self, earlier: Counts) -> Counts:
+        """The lines that came after an earlier count of the same log.
+
+        What is fatal is never old: a service does not recover from it by itself.
+        """
+        if self.continuity == _LOST_CONTINUITY != earlier.continuity:
+            # What was counted then is no longer in the log: all that is there came later.
+            return self
+        return Counts(
+            max(0, self.errors - earlier.errors),
+            dict(Counter(self.problems) - Counter(earlier.problems)),
+            self.fatal,
+        )
+
+    @property
+    def lines(self) -> int:
+        """Most lines of a pattern are of level error too: the larger of both counts each of those once."""
+        return max(self.errors, sum(self.problems.values()) + sum(self.fatal.values()))
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a look is compared with.
+
+    :ivar counts: lines that were there already, by log
+    :ivar normal: lines of the baseline, by service
+    :ivar baseline_s: length of the baseline, seconds; 0 while it is being taken
+    :ivar since_s: time since ``counts`` were taken, or since the baseline was begun while it is being taken, seconds
+    """
+
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+    normal: Mapping[str, Counts] = field(default_factory=dict)
+    baseline_s: float = 0.0
+    since_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -145,56 +192,68 @@ class Decision:
     reasons: tuple[str, ...]
 
 
-def counts(logs: Mapping[str, Any]) -> dict[str, Counts]:
-    """The lines that speak of trouble, by service.
+def counts(files: Mapping[str, Any], *, connection: bool) -> dict[str, Counts]:
+    """The lines that speak of trouble, by log.
 
-    :param logs: as application_info returns them
+    :param files: as application_info returns them
+    :param connection: whether the patterns that tell of the WhatsApp connection count
     """
 
     def of_kind(found: Mapping[str, Any], kind: str) -> dict[str, int]:
-        patterns = found["patterns"].items()
-        return {name: int(pattern["count"]) for name, pattern in patterns if pattern["kind"] == kind}
+        return {
+            name: int(pattern["count"])
+            for name, pattern in found["patterns"].items()
+            if pattern["kind"] == kind and (connection or name not in CONNECTION_PATTERNS)
+        }
 
     return {
-        service: Counts(
+        path: Counts(
             errors=sum(found["levels"].get(level, 0) for level in _ERROR_LEVELS),
-            problems={
-                name: count
-                for name, count in of_kind(found, "problem").items()
-                if name not in CONNECTION_PATTERNS
-            },
+            problems=of_kind(found, "problem"),
             fatal=of_kind(found, "fatal"),
+            continuity=found["continuity"],
         )
-        for service, found in logs.items()
+        for path, found in files.items()
     }
 
 
-def judge(
-    seen: Mapping[str, Any],
-    *,
-    at: float,
-    limits: Limits,
-    before: Mapping[str, Counts],
-    baseline_s: float,
-    since_s: float,
-) -> Sample:
+def trouble(seen: Mapping[str, Any]) -> dict[str, Counts]:
+    """:func:`counts` of a look."""
+    return counts(seen["files"], connection="whatsapp" not in seen)
+
+
+def by_service(
+    files: Mapping[str, Any], now: Mapping[str, Counts], earlier: Mapping[str, Counts]
+) -> dict[str, Counts]:
+    """The lines that came since, by service; those of a shared log count for each of its services.
+
+    :param files: as application_info returns them
+    :param now: by log
+    :param earlier: by log
+    """
+    new: dict[str, Counts] = {}
+    for path, found in files.items():
+        for service in found["services"]:
+            came = now[path].since(earlier.get(path, Counts()))
+            new[service] = new.get(service, Counts()) + came
+    return new
+
+
+def judge(seen: Mapping[str, Any], *, at: float, limits: Limits, before: Before) -> Sample:
     """Judge one look at the application.
 
     :param seen: what application_info returned
     :param at: now, seconds since 1970
-    :param before: lines that the bookmarks' span already held when the baseline was complete
-    :param baseline_s: length of the baseline, seconds; 0 while it is being taken
-    :param since_s: time since the baseline was complete, or since it began while it is being taken, seconds
     """
-    now = counts(seen["logs"])
+    new = by_service(seen["files"], trouble(seen), before.counts)
     findings = (
         *_services(seen),
         *_client(seen),
         *_store(seen),
-        *_fatal_lines(seen["logs"], now, before),
-        *_trouble(now, before, limits, baseline_s, since_s),
+        *_fatal_lines(seen["logs"], new),
+        *_too_many(seen["logs"], new, limits, before),
     )
-    return Sample(at, findings, tuple(seen["broken"]), _observed(seen, now, before))
+    return Sample(at, findings, tuple(seen["broken"]), _observed(seen, new))
 
 
 def _services(seen: Mapping[str, Any]) -> Iterator[Finding]:
@@ -207,7 +266,9 @@ def _services(seen: Mapping[str, Any]) -> Iterator[Finding]:
         if not change["expected"]:
             changed.setdefault(change["service"] or "PM2", []).append(change["text"])
     for service, texts in changed.items():
-        yield Finding("pm2", service, "restarted", f"is not the process that it was: {'; '.join(texts)}", True)
+        yield Finding(
+            "pm2", service, "restarted", f"is not the process that it was: {'; '.join(texts)}", True
+        )
 
 
 def _client(seen: Mapping[str, Any]) -> Iterator[Finding]:
@@ -217,69 +278,66 @@ def _client(seen: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _store(seen: Mapping[str, Any]) -> Iterator[Finding]:
-    store = seen.get("store")
-    if store is None or store["state"] in _STORE_GOOD:
-        return
-    if store["state"] == "unknown_company":
-        # It depends on the client's answer: the verdict on the client says what is wrong.
-        yield Finding(
-            "store", "WhatsApp session", "unknown_company", "nobody says which company's session is in use"
-        )
-    for one in store["findings"]:
+    for one in seen.get("store", {}).get("findings", ()):
         text = f"{one['what']}: expected {one['expected']}, observed {one['observed']}"
         yield Finding("store", "WhatsApp session", "touched", text, lasting=True)
 
 
-def _fatal_lines(
-    logs: Mapping[str, Any], now: Mapping[str, Counts], before: Mapping[str, Counts]
-) -> Iterator[Finding]:
-    for service, seen in now.items():
-        earlier = before.get(service, Counts())
-        for name, count in seen.fatal.items():
-            new = count - earlier.fatal.get(name, 0)
-            if new > 0:
-                text = f"{new} new lines of {name}{_quoted(logs[service], name)}"
-                yield Finding("logs", service, name, text, lasting=True)
+def _fatal_lines(logs: Mapping[str, Any], new: Mapping[str, Counts]) -> Iterator[Finding]:
+    for service, came in new.items():
+        for name, count in came.fatal.items():
+            text = (
+                f"{_lines(count, name)} since the baseline, which a service does not recover from by itself"
+                f"{_quoted(logs[service], name)}"
+            )
+            yield Finding("logs", service, name, text, lasting=True)
 
 
-def _trouble(
-    now: Mapping[str, Counts],
-    before: Mapping[str, Counts],
-    limits: Limits,
-    baseline_s: float,
-    since_s: float,
+def _too_many(
+    logs: Mapping[str, Any], new: Mapping[str, Counts], limits: Limits, before: Before
 ) -> Iterator[Finding]:
-    for service, seen in now.items():
-        earlier = before.get(service, Counts())
-        kinds = {"errors": (seen.errors, earlier.errors, limits.error_lines)}
-        for name, count in seen.problems.items():
+    for service, came in new.items():
+        normal = before.normal.get(service, Counts())
+        kinds = [("level error", came.errors, normal.errors, limits.error_lines)]
+        for name, count in came.problems.items():
             budget = limits.problem_budgets.get(name, limits.problem_lines)
-            kinds[name] = (count, earlier.problems.get(name, 0), budget)
-        for kind, (count, count_before, budget) in kinds.items():
-            allowed = budget + _normal(count_before, limits, baseline_s, since_s)
-            if count - count_before > allowed:
-                what = "lines of level error" if kind == "errors" else f"lines of {kind}"
-                text = (
-                    f"{count - count_before} new {what} in {since_s:.0f} s; {allowed} would be normal"
-                    f" ({count_before} in the {baseline_s:.0f} s of the baseline)"
+            kinds.append((name, count, normal.problems.get(name, 0), budget))
+        for kind, count, count_normal, budget in kinds:
+            allowed = int(budget) + _normal(count_normal, limits, before)
+            if count > allowed:
+                known = (
+                    f" ({count_normal} in the {before.baseline_s:.0f} s of the baseline)"
+                    if before.baseline_s
+                    else ""
                 )
-                yield Finding("logs", service, kind, text, lasting=True)
+                text = (
+                    f"{_lines(count, kind)} in {before.since_s:.0f} s; up to {allowed} would be normal{known}"
+                    f"{_quoted(logs[service], None if kind == 'level error' else kind)}"
+                )
+                yield Finding("logs", service, kind.replace("level ", ""), text, lasting=True)
 
 
-def _normal(count_before: int, limits: Limits, baseline_s: float, since_s: float) -> int:
-    if not baseline_s:
-        return math.floor(limits.errors_per_minute * since_s / 60)
-    return math.floor(limits.rate_factor * count_before * since_s / baseline_s)
+def _normal(count_normal: int, limits: Limits, before: Before) -> int:
+    if not before.baseline_s:
+        return math.floor(limits.errors_per_minute * before.since_s / 60)
+    return math.floor(limits.rate_factor * count_normal * before.since_s / before.baseline_s)
 
 
-def _quoted(found: Mapping[str, Any], pattern: str) -> str:
-    texts = [sample["text"] for sample in found["samples"] if sample["pattern"] == pattern]
-    return f", such as {texts[0]!r}" if texts else ""
+def _lines(count: int, kind: str) -> str:
+    return f"{count} new {'line' if count == 1 else 'lines'} of {kind}"
 
 
-def _observed(
-    seen: Mapping[str, Any], now: Mapping[str, Counts], before: Mapping[str, Counts]
-) -> dict[str, Any]:
+def _quoted(found: Mapping[str, Any], pattern: str | None) -> str:
+    """The last sample of a pattern, or of the lines of level error that are of none."""
+    texts = [
+        sample["text"]
+        for sample in found["samples"]
+        if sample["pattern"] == pattern and (pattern is not None or sample["level"] in _ERROR_LEVELS)
+    ]
+    return f", such as {texts[-1]!r}" if texts else ""
+
+
+def _observed(seen: Mapping[str, Any], new: Mapping[str, Counts]) -> dict[str, Any]:
     services = seen["services"]
     client = seen.get("whatsapp")
     return {
@@ -290,15 +348,10 @@ def _observed(
         "cpu": round(sum(one["cpu"] for one in services.values()), 1),
         "whatsapp": None if client is None else client["verdict"],
         "store": seen["store"]["state"] if "store" in seen else None,
-        "new_errors": sum(_lines(one) - _lines(before.get(name, Counts())) for name, one in now.items()),
+        "new_errors": sum(came.lines for came in new.values()),
         "continuity": {name: found["continuity"] for name, found in seen["logs"].items()},
         "reading_seconds": seen["seconds"],
     }
-
-
-def _lines(one: Counts) -> int:
-    """Most lines of a pattern are of level error too: the larger of both counts each of those once."""
-    return max(one.errors, sum(one.problems.values()) + sum(one.fatal.values()))
 
 
 def decide(history: Sequence[Sample], limits: Limits) -> Decision | None:

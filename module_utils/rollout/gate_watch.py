@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible.module_utils.rollout import gate
-from ansible.module_utils.rollout.gate import Counts, Decision, Limits, Sample
+from ansible.module_utils.rollout.gate import Before, Counts, Decision, Limits, Sample
 
 #: Makes one look: arguments for application_info that change from look to look -> what it returned.
 Look = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -44,34 +44,36 @@ def watch(
     :param say: called with a line after each look
     :param reference: of an earlier gate; None or empty: this gate is the baseline
     """
-    begun = time.time()
+    # The clock that nobody sets: a jump of the other one would change what is normal, or make the gate sleep for hours.
+    begun = time.monotonic()
     compared = _Reference(reference or {}, begun)
     history: list[Sample] = []
     while True:
-        asked = time.time()
+        asked = time.monotonic()
         seen = look(compared.arguments)
         compared.complete(seen)
         history.append(compared.judged(seen, limits))
         decision = gate.decide(history, limits)
         say(gate.live_line(label, history, limits, (limits.samples - len(history)) * interval_s))
         if decision is not None:
-            seconds = round(time.time() - begun, 3)
+            seconds = round(time.monotonic() - begun, 3)
             return Watched(decision, tuple(history), compared.for_later(), seconds)
-        time.sleep(max(0.0, asked + interval_s - time.time()))
+        time.sleep(max(0.0, asked + interval_s - time.monotonic()))
 
 
 class _Reference:
     """What the looks are compared with: the first one, or what an earlier gate handed on.
 
     :param given: ``reference`` of an earlier gate; empty: this one is the baseline
-    :param begun: when this gate began, seconds since 1970
+    :param begun: when this gate began, seconds of this machine's monotonic clock
     """
 
     def __init__(self, given: Mapping[str, Any], begun: float) -> None:
         self.begun = begun
         self.reading: dict[str, Any] = dict(given.get("reading", {}))
         self.bookmarks: list[dict[str, Any]] | None = given.get("bookmarks")
-        self.counts = {name: Counts(**one) for name, one in given.get("counts", {}).items()}
+        self.counts = {path: Counts(**one) for path, one in given.get("counts", {}).items()}
+        self.normal = {service: Counts(**one) for service, one in given.get("normal", {}).items()}
         self.baseline_s = float(given.get("baseline_s", 0))
         self.since = float(given.get("completed_at", begun))
         self._last: Mapping[str, Any] = {}
@@ -97,26 +99,23 @@ class _Reference:
 
     def judged(self, seen: Mapping[str, Any], limits: Limits) -> Sample:
         """The look as a sample."""
-        now = time.time()
-        return gate.judge(
-            seen,
-            at=now,
-            limits=limits,
-            before=self.counts,
-            baseline_s=self.baseline_s,
-            since_s=now - self.since,
-        )
+        before = Before(self.counts, self.normal, self.baseline_s, time.monotonic() - self.since)
+        return gate.judge(seen, at=time.time(), limits=limits, before=before)
 
     def for_later(self) -> dict[str, Any]:
         """For a later gate."""
-        now = time.time()
-        latest = gate.counts(self._last["logs"])
+        now = time.monotonic()
+        last = self._last
+        counted = gate.trouble(last)
+        # What is normal is what the baseline saw, whatever was seen since.
+        normal = self.normal if self.baseline_s else gate.by_service(last["files"], counted, {})
         # The processes as they are now: a restart that was found already must not be found again.
-        reading = {**self.reading, **{name: r for name, r in self._last["reading"].items() if name == "pm2"}}
+        reading = {**self.reading, **{name: r for name, r in last["reading"].items() if name == "pm2"}}
         return {
             "reading": reading,
             "bookmarks": self.bookmarks or [],
-            "counts": {name: asdict(one) for name, one in {**self.counts, **latest}.items()},
-            "baseline_s": self.baseline_s or round(now - self.begun, 3),
+            "counts": {path: asdict(one) for path, one in {**self.counts, **counted}.items()},
+            "normal": {service: asdict(one) for service, one in normal.items()},
+            "baseline_s": self.baseline_s or max(0.001, round(now - self.begun, 3)),
             "completed_at": round(now, 3),
         }
