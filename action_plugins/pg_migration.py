@@ -44,7 +44,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # The rendered text would be printed with every failure and at -vvv; the run record has it.
         result.get("invocation", {}).get("module_args", {}).pop("migrations", None)
         result.get("invocation", {}).get("module_args", {}).pop("rehearsal", None)
-        result.get("invocation", {}).get("module_args", {}).pop("exported", None)
         wanted = str(arguments.get("id"))
         schema = str(arguments.get("schema") or "public")
         result["sql"] = "".join(migration.sql(schema) for migration in migrations if migration.id == wanted)

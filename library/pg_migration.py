@@ -38,9 +38,9 @@ options:
     type: str
   exported:
     description:
-      - With O(state=absent), the rows that a proven backup holds, C(tables) of the result of M(pg_backup). The tables
-        may then hold rows, exactly these; they are compared under the lock under which the tables are dropped.
-    type: dict
+      - With O(state=absent), a proven backup on the target host, by its folder or a file in it. The tables may then
+        hold rows, exactly those of the backup; they are compared under the lock under which the tables are dropped.
+    type: path
   keep_shared:
     description: With O(state=absent), whether what others depend on stays, instead of being a reason to refuse.
     type: bool
@@ -221,7 +221,7 @@ OPTIONS = {
         "default": "present",
     },
     "id": {"type": "str"},
-    "exported": {"type": "dict"},
+    "exported": {"type": "path"},
     "keep_shared": {"type": "bool", "default": False},
     "schema": {"type": "str", "default": "public"},
     "ledger": {"type": "str", "default": "rollout"},
@@ -251,7 +251,7 @@ def main() -> None:
     told = {
         name: value
         for name, value in module.params.items()
-        if name not in ("migrations", "rehearsal", "exported", "password")
+        if name not in ("migrations", "rehearsal", "password")
     }
     try:
         outcome = run(module)
@@ -295,7 +295,7 @@ def run(module: AnsibleModule) -> migrate.Outcome:
             given["id"],
             settings,
             check=check,
-            exported=given["exported"],
+            export=given["exported"],
             keep_shared=given["keep_shared"],
         )
     if given["state"] == "removable":

@@ -124,7 +124,7 @@ class Runner:
         migration_id: str,
         check: bool = False,
         *,
-        exported: Mapping[str, Mapping[str, Any]] | None = None,
+        export: str | None = None,
         keep_shared: bool = False,
     ) -> Outcome:
         """``state: absent`` for one migration."""
@@ -134,7 +134,7 @@ class Runner:
             migration_id,
             self.settings,
             check=check,
-            exported=exported,
+            export=export,
             keep_shared=keep_shared,
         )
 

@@ -13,6 +13,7 @@ from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.diff import Change
 from ansible.module_utils.rollout.errors import DriftFound, RemovalRefused, RolloutError, SourceError
 from ansible.module_utils.rollout.execution import CatalogMismatch, Executed, Settings, execute
+from ansible.module_utils.rollout.exported import rows_in
 from ansible.module_utils.rollout.fingerprint import fingerprint
 from ansible.module_utils.rollout.mending import mend
 from ansible.module_utils.rollout.migration import Migration
@@ -146,12 +147,12 @@ def absent(
     settings: Settings,
     check: bool,
     *,
-    exported: Mapping[str, Mapping[str, Any]] | None = None,
+    export: str | None = None,
     keep_shared: bool = False,
 ) -> Outcome:
     """``state: absent``: take one migration back.
 
-    :param exported: rows that a proven backup holds, see removal.remove; None: no rows may be lost
+    :param export: a proven backup, by its folder or a file in it; None: no rows may be lost
     :param keep_shared: what others depend on stays
     """
     migration = next(migration for migration in migrations if migration.id == migration_id)
@@ -162,6 +163,7 @@ def absent(
         if planned is None:
             outcome.summary = f"{migration.label} is not in force: nothing to take back"
         else:
+            exported = None if export is None else rows_in(session, export)
             planned.refuse_loss(migration, exported=exported is not None)
             outcome.changed = True
             outcome.removals = [_removal(migration, planned)]

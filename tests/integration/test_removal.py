@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.rollout import backup
+from ansible.module_utils.rollout.backup import BackupSettings
 from ansible.module_utils.rollout.errors import LockBudgetExceeded, RemovalRefused, RolloutError
+from ansible.module_utils.rollout.options import ConnectionOptions
 
 from sandbox.databases import Database
 from tests import traces
@@ -508,17 +511,14 @@ def test_it_is_told_beforehand_what_taking_back_would_mean(finished: Database) -
         assert {"table messages", "table messages_2025_11"} <= set(kept["shared"])
 
 
-def exported(database: Database) -> dict[str, dict[str, object]]:
-    """What a backup of the two tables with rows would hold of them."""
-    with database.connect() as reader:
-        return {
-            f"public.{table}": {"rows": row[0], "checksum": row[1]}
-            for table in ("messages_2025_11", "companies")
-            for row in reader.execute(
-                "SELECT count(*), coalesce(sum(hashtextextended((t.*)::text, 0)), 0)::text FROM"
-                f" ONLY {table} t".encode()
-            ).fetchall()
-        }
+def exported(database: Database, folder: Path, scratch: str = "auto") -> str:
+    """A backup of the database."""
+    settings = BackupSettings(
+        directory=str(folder), scratch=scratch, bin_dir=str(database.server.binaries.bindir)
+    )
+    made = backup.make(ConnectionOptions(**database.options), settings)
+    assert made.backup is not None
+    return str(made.backup.folder)
 
 
 ROWS = """
@@ -527,35 +527,63 @@ INSERT INTO messages (company_id, phone, direction, created_at) VALUES (1, '7000
 """
 
 
-def test_rows_that_were_exported_may_go(finished: Database) -> None:
+def test_rows_that_were_exported_may_go(finished: Database, tmp_path: Path) -> None:
     with finished.connect() as owner:
         owner.execute(ROWS)
     runner = Runner(finished.options)
-    known = exported(finished)
-    runner.take_back("0002", exported=known)
-    outcome = runner.take_back("0001", exported=known)
+    known = exported(finished, tmp_path)
+    runner.take_back("0002", export=known)
+    outcome = runner.take_back("0001", export=known)
     assert outcome.removals[0]["rows"] == {"companies": 2}
     assert not any(name.startswith("table c") for name in runner.inspect().entries)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "INSERT INTO companies (id, name, yclients_company_id) VALUES (3, 'C', 3)",
-        "UPDATE companies SET name = 'Z' WHERE id = 1",
-        "DELETE FROM companies WHERE id = 1",
-        "INSERT INTO clients (company_id, phone) SELECT id, '70000000000' FROM companies LIMIT 1",
-    ],
-)
-def test_rows_that_are_not_those_of_the_export_are_kept(finished: Database, change: str) -> None:
+def test_rows_that_are_not_those_of_the_export_are_kept(finished: Database, tmp_path: Path) -> None:
     with finished.connect() as owner:
         owner.execute(ROWS)
     runner = Runner(finished.options)
-    known = exported(finished)
-    runner.take_back("0002", exported=known)
-    with finished.connect() as application:
-        application.execute(change.encode())
-    before = runner.inspect().fingerprint
-    with pytest.raises(RemovalRefused, match=r"rows arrived or changed in public\.(companies|clients)"):
-        runner.take_back("0001", exported=known)
-    assert runner.inspect().fingerprint == before
+    known = exported(finished, tmp_path)
+    runner.take_back("0002", export=known)
+    for change, back, table in (
+        (
+            "INSERT INTO clients (company_id, phone) VALUES (1, '70000000000')",
+            "DELETE FROM clients",
+            "clients",
+        ),
+        (
+            "UPDATE companies SET name = 'Z' WHERE id = 1",
+            "UPDATE companies SET name = 'A' WHERE id = 1",
+            "companies",
+        ),
+    ):
+        with finished.connect() as application:
+            application.execute(change.encode())
+        before = runner.inspect().fingerprint
+        with pytest.raises(RemovalRefused, match=rf"rows arrived or changed in public\.{table}"):
+            runner.take_back("0001", export=known)
+        assert runner.inspect().fingerprint == before
+        with finished.connect() as application:
+            application.execute(back.encode())
+
+
+def test_an_export_that_does_not_count_lets_nothing_go(
+    finished: Database, database: Database, tmp_path: Path
+) -> None:
+    with finished.connect() as owner:
+        owner.execute(ROWS)
+    runner = Runner(finished.options)
+    unproven = exported(finished, tmp_path, scratch="none")
+    of_another = exported(database, tmp_path)
+    damaged = exported(finished, tmp_path)
+    dump = Path(damaged) / "database.dump"
+    content = bytearray(dump.read_bytes())
+    content[len(content) // 2] ^= 1
+    dump.write_bytes(content)
+    for export, reason in (
+        (unproven, "never proven"),
+        (of_another, "of another database"),
+        (damaged, "SHA-256 is not the recorded one"),
+    ):
+        with pytest.raises(RemovalRefused, match=reason):
+            runner.take_back("0002", export=export)
+    assert finished.ddl_log() == []
