@@ -349,3 +349,18 @@ def test_check_mode_of_a_play_sends_nothing(project: Project, probe: Probe) -> N
     assert done.code == 0, done.output
     assert "came of it: not_tested *********99" in done.output
     assert probe.traffic() == before
+
+
+def test_the_sandboxs_inventory_names_its_number_by_a_file(project: Project, probe: Probe) -> None:
+    """Its test_phone is a template over a host's variable, a lookup and the inventory's own folder."""
+    before = probe.traffic()
+    project.write("sandbox/run/application.json", json.dumps(probe.application.variables))
+    done = project.playbook("probe.yml", "-i", "inventory/sandbox", "--check")
+    assert done.code == 0, done.output
+    assert "came of it: not_tested *********99" in done.output
+    project.write("other.json", json.dumps({**probe.application.variables, "test_phone": SECOND_PHONE}))
+    other = f"sandbox_application_file={project.folder}/other.json"
+    refused = project.playbook("probe.yml", "-i", "inventory/sandbox", "-e", other)
+    assert refused.code != 0
+    assert "is *********98, but the configured test phone is *********99" in refused.output
+    assert probe.traffic() == before
