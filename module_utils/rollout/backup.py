@@ -25,53 +25,21 @@ from ansible.module_utils.rollout import (
     backup_contents,
     backup_manifest,
     backup_programs,
+    backup_proof,
     backup_scratch,
 )
 from ansible.module_utils.rollout.backup_contents import Contents
 from ansible.module_utils.rollout.backup_manifest import CATALOG, DUMP, Manifest, Proof
 from ansible.module_utils.rollout.backup_programs import Programs
-from ansible.module_utils.rollout.backup_scratch import Scratch
-from ansible.module_utils.rollout.connection import Session
+from ansible.module_utils.rollout.backup_settings import BackupSettings as BackupSettings
 from ansible.module_utils.rollout.errors import BackupRefused
 from ansible.module_utils.rollout.options import ConnectionOptions
 
 #: What is being made, under the backups' folder.
-PARTIAL_PREFIX = ".partial-"
+_PARTIAL_PREFIX = ".partial-"
 _REMOVED_PREFIX = ".removed-"
 _LOCK = ".lock"
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-
-
-@dataclass(frozen=True)
-class BackupSettings:
-    """What to take and where to put it.
-
-    :ivar directory: absolute path on this host
-    :ivar schemas: these alone; empty for all
-    :ivar tables: only the rows of these (and of what they refer to); empty for all
-    :ivar label: what it is for; small letters, digits and ``-``
-    :ivar scratch: ``auto``, ``database``, ``local`` or ``none``
-    :ivar keep_count: newest backups of this label to keep; 0 for no limit
-    :ivar keep_days: age up to which they are kept, days; 0 for no limit
-    :ivar max_age_minutes: for :func:`verify`; 0 for any age
-    :ivar bin_dir: folder of PostgreSQL's programs; empty looks for them
-    :ivar lock_timeout_ms: longest wait for a lock on a table, milliseconds
-    :ivar timeout_s: longest run of one program, seconds
-    """
-
-    directory: str
-    schemas: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-    label: str = "backup"
-    scratch: str = "auto"
-    keep_count: int = 0
-    keep_days: int = 0
-    max_age_minutes: int = 0
-    bin_dir: str = ""
-    run_id: str = "by hand"
-    application_name: str = "rollout"
-    lock_timeout_ms: int = 1500
-    timeout_s: int = 3600
 
 
 @dataclass(frozen=True)
@@ -137,14 +105,13 @@ def make(options: ConnectionOptions, settings: BackupSettings, *, check: bool = 
     with contextlib.ExitStack() as stack:
         removed: list[str] = []
         if not check:
-            stack.enter_context(_locked(directory))
+            stack.enter_context(locked(directory))
             removed = _remove_left(directory)
-        with _session(options, settings, read_only=True) as session:
+        with backup_proof.open_session(options, settings, read_only=True) as session:
             snapshot = backup_contents.begin(session)
             outline = backup_contents.outline(session, settings.schemas, settings.tables)
             major = session.server_version // 10_000
-            programs = backup_programs.find_programs(settings.bin_dir, major)
-            how = _choose_scratch(settings, outline.may_create_database, major)
+            how, programs = backup_proof.choose_scratch(settings, outline.may_create_database, major)
             if check:
                 wanted = [r for r in outline.relations.values() if r.oid in outline.wanted and r.kind == "r"]
                 return BackupOutcome(
@@ -160,7 +127,7 @@ def make(options: ConnectionOptions, settings: BackupSettings, *, check: bool = 
                     scratch=how,
                     programs=f"{programs.folder} ({programs.version})",
                 )
-            partial = directory / f"{PARTIAL_PREFIX}{secrets.token_hex(6)}"
+            partial = directory / f"{_PARTIAL_PREFIX}{secrets.token_hex(6)}"
             partial.mkdir(mode=0o700)
             stack.callback(_remove_folder, partial)
             began = time.perf_counter()
@@ -169,9 +136,9 @@ def make(options: ConnectionOptions, settings: BackupSettings, *, check: bool = 
             warnings = _dump(options, settings, programs, snapshot, contents, partial / DUMP)
             session.rollback()
         dumped = time.perf_counter()
-        archive = check_archive(settings, programs, partial / DUMP, contents)
+        archive = backup_proof.check_archive(settings, programs, partial / DUMP, contents)
         read = time.perf_counter()
-        proof = _prove(options, settings, programs, how, contents, archive, partial)
+        proof = backup_proof.prove(options, settings, programs, how, contents, archive, partial)
         manifest = _publish(settings, directory, partial, contents, archive, proof, warnings)
         removed += _remove_superseded(directory, manifest, settings)
         return BackupOutcome(
@@ -212,7 +179,7 @@ def verify(options: ConnectionOptions, settings: BackupSettings, path: str = "")
     :raises BackupRefused: there is none; says of each why it does not count
     """
     directory = _directory(settings)
-    with _session(options, settings, read_only=True) as session:
+    with backup_proof.open_session(options, settings, read_only=True) as session:
         session.run(["BEGIN READ ONLY"])
         outline = backup_contents.outline(session)
         session.rollback()
@@ -278,17 +245,6 @@ def _candidates(directory: Path, label: str, path: str, refused: list[str]) -> l
     return [backup_manifest.read(Path(path))] if path else backups_in(directory, label, refused)
 
 
-def _session(options: ConnectionOptions, settings: BackupSettings, *, read_only: bool) -> Session:
-    return Session(
-        options,
-        f"{settings.application_name} {settings.run_id} backup",
-        read_only=read_only,
-        lock_timeout_ms=settings.lock_timeout_ms,
-        # Counting the rows of a large table takes its time.
-        statement_timeout_ms=settings.timeout_s * 1000,
-    )
-
-
 def _directory(settings: BackupSettings) -> Path:
     directory = Path(settings.directory)
     if not directory.is_absolute():
@@ -299,7 +255,7 @@ def _directory(settings: BackupSettings) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Make the folder where it is missing, and let one run at a time work in it.
 
     :raises BackupRefused: others may enter it, it cannot be made, or another run works in it
@@ -334,7 +290,7 @@ def _locked(directory: Path) -> Iterator[None]:
 def _remove_left(directory: Path) -> list[str]:
     """Remove what killed runs left. The folder is locked, so nobody is making any of it."""
     removed = backup_scratch.remove_left_servers(directory)
-    for prefix in (PARTIAL_PREFIX, _REMOVED_PREFIX):
+    for prefix in (_PARTIAL_PREFIX, _REMOVED_PREFIX):
         for folder in directory.glob(f"{prefix}*"):
             shutil.rmtree(folder)
             removed.append(folder.name)
@@ -345,25 +301,6 @@ def _remove_folder(folder: Path) -> None:
     """Remove what was begun; nothing when it was given its name."""
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _choose_scratch(settings: BackupSettings, may_create: bool, major: int) -> str:
-    """Which proof it will be, before anything is dumped.
-
-    :raises BackupRefused: none is possible
-    """
-    if settings.scratch == "none":
-        return "none"
-    if settings.scratch == "database" and not may_create:
-        raise BackupRefused(
-            "the role may not create databases, so the dump cannot be proven in one",
-            hint="ALTER ROLE ... CREATEDB, or set scratch to local (backup_scratch).",
-        )
-    if settings.scratch in ("auto", "database") and may_create:
-        return "database"
-    # The same installation restores and serves.
-    backup_programs.find_programs(settings.bin_dir, major, with_server=True)
-    return "local"
 
 
 def _dump(
@@ -422,167 +359,6 @@ def _hint(errors: Sequence[str]) -> str:
     return ""
 
 
-def check_archive(
-    settings: BackupSettings, programs: Programs, dump: Path, contents: Contents
-) -> backup_archive.Archive:
-    """Read every byte of a dump, and compare its list with the catalog.
-
-    :raises BackupRefused: it cannot be read to its end, is of another database, or lacks something
-    """
-    done = backup_programs.run(
-        [programs.path("pg_restore"), "--file=/dev/null", str(dump)], settings.timeout_s
-    )
-    if done.code != 0:
-        raise BackupRefused(
-            f"{DUMP} cannot be read to its end: {backup_programs.failed('pg_restore', done)}",
-            hint="The dump is damaged or was cut off. Look at the disk of the backups' folder.",
-            details={"errors": list(done.errors)},
-        )
-    archive = list_archive(settings, programs, dump)
-    lacking = backup_archive.lacking(archive, contents.catalogs, _names_with_rows(contents))
-    if archive.database != contents.identity.name:
-        lacking.insert(0, f"it is a dump of database {archive.database!r}, not {contents.identity.name!r}")
-    if lacking:
-        raise BackupRefused(
-            f"{DUMP} does not hold what the catalog does:\n  " + "\n  ".join(lacking[:20]),
-            details={"lacking": lacking},
-        )
-    return archive
-
-
-def list_archive(settings: BackupSettings, programs: Programs, dump: Path) -> backup_archive.Archive:
-    """A dump's table of contents, with dependencies.
-
-    :raises BackupRefused: pg_restore cannot read it
-    """
-    done = backup_programs.run(
-        [programs.path("pg_restore"), "--list", "--verbose", str(dump)], settings.timeout_s
-    )
-    if done.code != 0:
-        raise BackupRefused(f"{dump}: {backup_programs.failed('pg_restore --list', done)}")
-    return backup_archive.parse(done.output)
-
-
-def _names_with_rows(contents: Contents) -> list[tuple[str, str]]:
-    """Schema and plain name of each table whose rows must be in the dump."""
-    labels = {
-        (schema, name.removeprefix("table ")): entry
-        for schema, entries in contents.catalogs.items()
-        for name, entry in entries.items()
-        if name.startswith("table ") and not entry.get("partition_key")
-    }
-    return [names for names in labels if contents.label_of(*names) in contents.rows]
-
-
-def _prove(
-    options: ConnectionOptions,
-    settings: BackupSettings,
-    programs: Programs,
-    how: str,
-    contents: Contents,
-    archive: backup_archive.Archive,
-    folder: Path,
-) -> Proof:
-    if how == "none":
-        return Proof("none", "nowhere", False, 0.0)
-    began = time.perf_counter()
-    with restored(options, settings, programs, how, contents, archive, folder / DUMP) as (scratch, copy):
-        wrong = backup_contents.differences(contents, copy)
-        if wrong:
-            raise BackupRefused(
-                f"the dump restored into {scratch.where} is not what the source was:\n  "
-                + "\n  ".join(wrong[:20]),
-                hint="If the schema was changed meanwhile, run again. If not, the dump is not to be trusted.",
-                details={"differences": wrong},
-            )
-    return Proof(how, scratch.where, True, round(time.perf_counter() - began, 3), scratch.extensions_missing)
-
-
-@contextlib.contextmanager
-def restored(
-    options: ConnectionOptions,
-    settings: BackupSettings,
-    programs: Programs,
-    how: str,
-    contents: Contents,
-    archive: backup_archive.Archive,
-    dump: Path,
-) -> Iterator[tuple[Scratch, Contents]]:
-    """Restore a dump into a scratch target and read what is there now; the target is gone afterwards.
-
-    :param how: ``database`` or ``local``
-    :param contents: what the source was; names its encoding, extensions and roles
-    :raises BackupRefused: it cannot be restored
-    """
-
-    def open_session(target: ConnectionOptions) -> Session:
-        return _session(target, settings, read_only=False)
-
-    directory = Path(settings.directory)
-    with contextlib.ExitStack() as stack:
-        if how == "database":
-            scratch = stack.enter_context(backup_scratch.scratch_database(open_session, options, contents))
-        else:
-            serving = backup_programs.find_programs(settings.bin_dir, programs.major, with_server=True)
-            scratch = stack.enter_context(backup_scratch.local_server(directory, serving, contents))
-            programs = serving
-        _restore(settings, programs, scratch, archive, dump, stack)
-        with _session(scratch.options, settings, read_only=True) as session:
-            backup_contents.begin(session)
-            present = backup_contents.outline(session)
-            copy = backup_contents.read(session, present.limited_to(contents))
-            session.rollback()
-        yield scratch, copy
-
-
-def _restore(
-    settings: BackupSettings,
-    programs: Programs,
-    scratch: Scratch,
-    archive: backup_archive.Archive,
-    dump: Path,
-    stack: contextlib.ExitStack,
-) -> None:
-    listed = dump.parent / f"{PARTIAL_PREFIX}{secrets.token_hex(4)}.list"
-    stack.callback(listed.unlink)
-    listed.write_text("".join(f"{line}\n" for line in backup_archive.for_scratch(archive)), encoding="utf-8")
-    with backup_programs.access(
-        scratch.options, f"{settings.application_name} {settings.run_id} scratch"
-    ) as way:
-        done = backup_programs.run(
-            [
-                programs.path("pg_restore"),
-                "--no-owner",
-                "--no-privileges",
-                "--no-tablespaces",
-                "--no-security-labels",
-                "--no-password",
-                f"--use-list={listed}",
-                f"--dbname={way.conninfo}",
-                str(dump),
-            ],
-            settings.timeout_s,
-            way=way,
-        )
-    # A newer pg_restore sets what an older server does not know, counts that as an error and goes on.
-    errors = [line for line in done.errors if '"transaction_timeout"' not in line]
-    if errors or (done.code != 0 and not done.errors):
-        raise BackupRefused(
-            f"the dump cannot be restored into {scratch.where}: {backup_programs.failed('pg_restore', done)}",
-            hint=_restore_hint(scratch, errors),
-            details={"errors": errors},
-        )
-
-
-def _restore_hint(scratch: Scratch, errors: Sequence[str]) -> str:
-    if "No space left" in " ".join(errors):
-        return "The disk of the scratch target is full: it needs as much room as the database. Make room, run again."
-    if scratch.extensions_missing:
-        missing = ", ".join(scratch.extensions_missing)
-        return f"The scratch target could not have these extensions: {missing}. Try another scratch (backup_scratch)."
-    return ""
-
-
 def _publish(
     settings: BackupSettings,
     directory: Path,
@@ -610,6 +386,7 @@ def _publish(
         selected_tables=settings.tables,
         tables=contents.rows,
         sequences=contents.sequences,
+        extensions=contents.extensions,
         fingerprint=contents.fingerprint,
         dump=backup_manifest.store(partial / DUMP),
         catalog=backup_manifest.store(partial / CATALOG),

@@ -29,13 +29,12 @@ SELECT nspname FROM pg_namespace n
  ORDER BY 1
 """
 _TABLES = """
-SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), n.nspname, c.relname, c.relkind,
-       pg_total_relation_size(c.oid)
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind, pg_total_relation_size(c.oid)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                       AND d.deptype = 'e')
- ORDER BY 2
+ ORDER BY 2, 3
 """
 # What the rows of a table need to be restored: the tables that its foreign keys refer to, and its partitions.
 _NEEDS = """
@@ -121,11 +120,10 @@ class Contents:
     :ivar at: time of the snapshot, UTC, as PostgreSQL prints it
     :ivar database_bytes: size of the whole database
     :ivar catalogs: schema -> entry name -> attributes
-    :ivar rows: tables whose rows belong to it, by quoted name such as ``public.companies``
-    :ivar without_rows: tables whose rows do not
+    :ivar rows: tables whose rows belong to it, by name such as ``public.companies``
+    :ivar without_rows: tables whose rows do not, quoted as SQL and pg_dump's patterns want them
     :ivar sequences: last value, whether it was given out, and 1 or -1 for the direction
     :ivar extensions: name -> schema
-    :ivar labels: schema and plain name of a table or sequence -> its quoted name
     """
 
     identity: Identity
@@ -137,11 +135,6 @@ class Contents:
     without_rows: tuple[str, ...]
     sequences: Mapping[str, tuple[int, bool, int]]
     extensions: Mapping[str, str]
-    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-    def label_of(self, schema: str, table: str) -> str:
-        """The quoted name of a table."""
-        return self.labels[schema, table]
 
     @property
     def portable(self) -> dict[str, dict[str, Entry]]:
@@ -157,11 +150,18 @@ class Contents:
 @dataclass(frozen=True)
 class _Relation:
     oid: int
-    label: str
     schema: str
     name: str
     kind: str
     bytes: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def sql(self) -> str:
+        return sql_name(self.schema, self.name)
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,15 @@ def outline(session: Session, schemas: Sequence[str] = (), tables: Sequence[str]
             f"database {name} has no schema {', '.join(missing)}", hint=f"It has: {', '.join(present)}."
         )
     chosen = tuple(schema for schema in present if not schemas or schema in schemas)
-    relations = {row[0]: _Relation(*row) for row in answers[2] if row[2] in chosen}
+    relations = {row[0]: _Relation(*row) for row in answers[2] if row[1] in chosen}
+    labels = [relation.label for relation in relations.values()]
+    twice = (
+        sorted({label for label in labels if labels.count(label) > 1})
+        if len(set(labels)) < len(labels)
+        else []
+    )
+    if twice:
+        raise BackupRefused(f"two tables read alike, because their names hold a dot: {', '.join(twice)}")
     wanted = {key for key, relation in relations.items() if relation.kind != "S"}
     if tables:
         needs: dict[int, set[int]] = {}
@@ -276,9 +284,9 @@ def read(session: Session, seen: Outline) -> Contents:
     answers = session.run(
         [
             Command("SET LOCAL search_path = pg_catalog"),
-            *(Command(_ROWS.format(table=table.label)) for table in tables),
+            *(Command(_ROWS.format(table=table.sql)) for table in tables),
             *(
-                Command(_SEQUENCE.format(sequence=sequence.label, literal=sequence.label.replace("'", "''")))
+                Command(_SEQUENCE.format(sequence=sequence.sql, literal=sequence.sql.replace("'", "''")))
                 for sequence in sequences
             ),
         ]
@@ -294,15 +302,24 @@ def read(session: Session, seen: Outline) -> Contents:
             for table, rows in zip(tables, answers[: len(tables)], strict=True)
         },
         without_rows=tuple(
-            r.label for r in seen.relations.values() if r.kind == "r" and r.oid not in seen.wanted
+            r.sql for r in seen.relations.values() if r.kind == "r" and r.oid not in seen.wanted
         ),
         sequences={
             sequence.label: (rows[0][0], rows[0][1], rows[0][2])
             for sequence, rows in zip(sequences, answers[len(tables) :], strict=True)
         },
         extensions=seen.extensions,
-        labels={(r.schema, r.name): r.label for r in seen.relations.values()},
     )
+
+
+def identifier(name: str) -> str:
+    """A name as SQL takes it literally."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sql_name(schema: str, name: str) -> str:
+    """A name with its schema as SQL and pg_dump's patterns take it literally."""
+    return f"{identifier(schema)}.{identifier(name)}"
 
 
 def _belongs_to(name: str, entry: Entry, schema: str) -> set[tuple[str, str]]:
@@ -318,7 +335,7 @@ def _named(tables: Iterable[str], relations: Mapping[int, _Relation], database: 
         matches = {
             relation.oid
             for relation in relations.values()
-            if relation.kind != "S" and wanted in (relation.label, f"{relation.schema}.{relation.name}")
+            if relation.kind != "S" and wanted == relation.label
         } or {
             relation.oid
             for relation in relations.values()

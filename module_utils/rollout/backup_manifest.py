@@ -70,6 +70,7 @@ class Manifest:
     :ivar selected_tables: empty: the rows of all
     :ivar tables: rows, bytes and checksum of each table whose rows are in the dump
     :ivar sequences: last value, whether it was given out, direction
+    :ivar extensions: of the source: name -> schema
     :ivar fingerprint: SHA-256 over the portable catalogs
     """
 
@@ -84,6 +85,7 @@ class Manifest:
     selected_tables: tuple[str, ...]
     tables: Mapping[str, TableRows]
     sequences: Mapping[str, tuple[int, bool, int]]
+    extensions: Mapping[str, str]
     fingerprint: str
     dump: StoredFile
     catalog: StoredFile
