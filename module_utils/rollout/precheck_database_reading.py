@@ -56,7 +56,7 @@ _REASONS = (
     ("refused", "refused"),
     ("definition of service", "service"),
     ("service file", "service"),
-    ("too many clients", "too_many"),
+    ("too many c", "too_many"),
     ("connection slots are reserved", "too_many"),
     ("starting up", "starting"),
 )
@@ -87,13 +87,15 @@ SELECT c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_table_privileg
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relname IN ('migration', 'change') AND c.relkind = 'r' ORDER BY 1
 """
-# A session's login is known to everybody, its kind and state only to itself and to those who may read all of them. A
-# worker of autovacuum has no login, and takes none of max_connections.
+# A session's login and database are known to everybody, its kind and state only to itself and to those who may read all
+# of them. What takes none of max_connections lacks one of the two: a worker of autovacuum has no login, a standby's
+# session and the launcher of logical replication have no database.
 _COUNTS = """
 SELECT count(*), count(*) FILTER (WHERE datname = current_database()),
        count(*) FILTER (WHERE datname = current_database() AND backend_type IS NULL)
   FROM pg_stat_activity
- WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend' AND pid <> ALL(%s)
+ WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
+   AND pid <> ALL(%s)
 """
 _TRANSACTIONS = """
 SELECT pid, usename::text, application_name, state, backend_type,

@@ -177,7 +177,8 @@ def authority(questions: Questions) -> dict[str, Any] | None:
         if not path or path == "system":
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(path)
+        # Read here: the error of load_verify_locations(path) does not name the file.
+        context.load_verify_locations(cadata=Path(path).read_text(encoding="ascii", errors="replace"))
     except (OSError, configparser.Error) as error:  # ssl.SSLError is an OSError: no certificate in that file
         return {"path": path, "certificates": 0, "expires": None, "error": _said(error)}
     ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in context.get_ca_certs()]
