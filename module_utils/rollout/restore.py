@@ -10,6 +10,7 @@ import contextlib
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -188,11 +189,11 @@ def _described(settings: RestoreSettings, manifest: Manifest, target: Target) ->
     changed = not decided.nothing or bool(target.items)
     side = f"rollout_replaced_{secrets.token_hex(4)}" if decided.replace else ""
     parts = [
-        f"{len(decided.create)} tables created" if decided.create else "",
-        f"{len(decided.fill)} tables filled" if decided.fill else "",
-        f"{len(decided.replace)} tables moved aside into schema {side}" if decided.replace else "",
-        f"{len(objects)} other objects created" if objects else "",
-        f"{coming} rows" if coming else "",
+        f"created {_count(decided.create, 'table')}" if decided.create else "",
+        f"filled {_count(decided.fill, 'table')}" if decided.fill else "",
+        f"moved {_count(decided.replace, 'table')} aside into schema {side}" if decided.replace else "",
+        f"created {_count(objects, 'other object')}" if objects else "",
+        f"rows: {coming}" if coming else "",
     ]
     done = ", ".join(part for part in parts if part)
     return RestoreOutcome(
@@ -208,6 +209,10 @@ def _described(settings: RestoreSettings, manifest: Manifest, target: Target) ->
         objects=tuple(objects),
         rows=coming,
     )
+
+
+def _count(found: Sequence[object], what: str) -> str:
+    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}"
 
 
 def _recorded_contents(manifest: Manifest, recorded: Catalogs, target: Identity) -> Contents:

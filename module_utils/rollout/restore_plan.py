@@ -48,7 +48,7 @@ class RestoreSettings:
     :ivar confirm: the database's name, as the operator typed it
     :ivar tables: these alone; empty for all tables that the backup was made for, and whatever else is missing
     :ivar replace: move tables that hold other rows aside instead of refusing
-    :ivar protected: tables, as ``schema.table``, that are never touched
+    :ivar protected: tables, as ``schema.table``, that are never touched where they exist
     :ivar other_database: the backup may be of another database
     :ivar scratch: ``auto``, ``database`` or ``local``
     :ivar attempts: how often the transaction is tried when a lock cannot be had
@@ -161,13 +161,14 @@ def plan(
     :param rows: what the backup holds, of tables that are not partitioned
     :param live_rows: what the database holds, of those that are there
     :param references: foreign keys of the database: (referring, referenced)
-    :param protected: never touched
+    :param protected: never touched where they are there
     :param named_by_hand: whether the tables were asked for one by one
     :param replace: move tables with other rows aside
     :raises RestoreRefused: with every reason at once
     """
     wrong: list[str] = []
-    left_alone = sorted(set(chosen) & set(protected))
+    standing = tables_of(live)
+    left_alone = sorted(name for name in set(chosen) & set(protected) if name in standing)
     if left_alone and named_by_hand:
         wrong += [f"{'.'.join(name)} is protected: a restore never touches it" for name in left_alone]
     create, fill, moved, equal = [], [], [], []
