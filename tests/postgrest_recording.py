@@ -110,7 +110,7 @@ def _install(node: Node, folder: Path) -> None:
 
 
 def _record(node: Node, folder: Path, address: str, connection: psycopg.Connection) -> list[dict[str, Any]]:
-    recorded = []
+    recorded: list[dict[str, Any]] = []
     environment = {**os.environ, "RECORDED_URL": address}
     with subprocess.Popen(
         [node.program, "record.mjs"],

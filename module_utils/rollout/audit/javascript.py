@@ -142,8 +142,8 @@ def _map(query: Query, change: Callable[[Place], Place]) -> Query:
         )
 
     if isinstance(query, Read):
-        offset = change(query.offset) if query.offset else None
-        return replace(query, rows=mapped(query.rows), count=mapped(query.count), offset=offset)
+        rows, count = mapped(query.rows), mapped(query.count)
+        return replace(query, rows=rows, count=count, offset=change(query.offset) if query.offset else None)
     if isinstance(query, Write):
         return replace(query, where=mapped(query.where), returned=mapped(query.returned))
     return replace(query, rows=mapped(query.rows))
@@ -289,23 +289,28 @@ def _conditions(sql: Sql) -> list[When]:
 
 
 def _body(query: Query) -> list[str]:
-    answer = [f"shape: '{query.answer.shape}',", *(["throws: true,"] if query.answer.throws else [])]
+    function, content = _described(query)
+    lines = [*content, f"  shape: '{query.answer.shape}',"]
+    if query.answer.throws:
+        return [f"return throwing({function}(pool, () => ({{", *lines, "})));"]
+    return [f"return {function}(pool, () => ({{", *lines, "}));"]
+
+
+def _described(query: Query) -> tuple[str, list[str]]:
+    """The runtime's function for a query, and the lines of what it is given."""
     if isinstance(query, Read):
-        return [
-            "return read(pool, {",
+        return "read", [
             *(_template("rows", query.rows) if query.rows else []),
             *(_template("count", query.count) if query.count else []),
             *([f"  offset: {_place(query.offset)},"] if query.offset and query.count else []),
             *(["  head: true,"] if query.head else []),
-            *(f"  {line}" for line in answer),
-            "});",
         ]
     if isinstance(query, Write):
-        return _write_body(query, answer)
-    return _call_body(query, answer)
+        return _described_write(query)
+    return "call", _described_call(query)
 
 
-def _write_body(query: Write, answer: list[str]) -> list[str]:
+def _described_write(query: Write) -> tuple[str, list[str]]:
     function = {"update": "update", "delete": "remove"}.get(query.operation, "insert")
     lines = [f"table: {_string(query.table)},", f"target: {_string(query.target)},"]
     if query.operation != "delete":
@@ -316,17 +321,10 @@ def _write_body(query: Write, answer: list[str]) -> list[str]:
         lines.append("counted: true,")
     where = _template("where", query.where or ("",)) if function != "insert" else []
     returned = _template("returned", query.returned) if query.returned else []
-    return [
-        f"return {function}(pool, {{",
-        *(f"  {line}" for line in lines),
-        *where,
-        *returned,
-        *(f"  {line}" for line in answer),
-        "});",
-    ]
+    return function, [*(f"  {line}" for line in lines), *where, *returned]
 
 
-def _call_body(query: Call, answer: list[str]) -> list[str]:
+def _described_call(query: Call) -> list[str]:
     arguments = query.function.arguments
     lines = [f"name: {_string(query.function.name)},", f"target: {_string(query.target)},"]
     if len(arguments) == 1 and not arguments[0].name:
@@ -340,13 +338,7 @@ def _call_body(query: Call, answer: list[str]) -> list[str]:
     lines += [f"gives: {_string(query.function.gives)},", "payload: args.payload,"]
     rows = _template("rows", query.rows)
     rows[0] = rows[0].replace("rows: sql`", "rows: (source) => sql`")
-    return [
-        "return call(pool, {",
-        *(f"  {line}" for line in lines),
-        *rows,
-        *(f"  {line}" for line in answer),
-        "});",
-    ]
+    return [*(f"  {line}" for line in lines), *rows]
 
 
 def _template(name: str, sql: Sql) -> list[str]:

@@ -202,13 +202,19 @@ function describe(error) {
   return { message: `${error.name}: ${error.message}`, details: '', hint: '', code: error.code ?? '' };
 }
 
-async function answered(throws, action) {
+// The query is made in here, so that a value that cannot be sent is an error like any other.
+async function answered(makeQuery, action) {
   try {
-    return { error: null, data: null, count: null, ...(await action()) };
+    return { error: null, data: null, count: null, ...(await action(makeQuery())) };
   } catch (error) {
-    if (throws) throw error;
     return { error: describe(error), data: null, count: null };
   }
+}
+
+async function throwing(answer) {
+  const { error, ...rest } = await answer;
+  if (error !== null) throw Object.assign(new Error(error.message), error);
+  return { error, ...rest };
 }
 
 function shaped(rows, shape, found = rows.length) {
@@ -224,10 +230,10 @@ function shaped(rows, shape, found = rows.length) {
   return rows[0] ?? null;
 }
 
-// select: { rows, count, offset, head, shape, throws }
+// select: { rows, count, offset, head, shape }
 
-function read(pool, query) {
-  return answered(query.throws, async () => {
+function read(pool, makeQuery) {
+  return answered(makeQuery, async (query) => {
     if (query.count === undefined) {
       const { rows } = await send(pool, query.rows);
       return { data: query.head ? null : shaped(rows, query.shape) };
@@ -249,7 +255,7 @@ function read(pool, query) {
   });
 }
 
-// insert, upsert, update, delete: { table, target, payload, conflict, merge, where, returned, counted, shape, throws }
+// insert, upsert, update, delete: { table, target, payload, conflict, merge, where, returned, counted, shape }
 
 function keysOf(payload) {
   if (payload === null || typeof payload !== 'object') {
@@ -305,8 +311,8 @@ async function mutate(connection, query, mutation) {
   return { rows, found: rows.length };
 }
 
-function write(pool, query, mutationOf) {
-  return answered(query.throws, async () => {
+function write(pool, makeQuery, mutationOf) {
+  return answered(makeQuery, async (query) => {
     const mutation = mutationOf(query);
     const finished = async (connection) => {
       const { rows, found } = await mutate(connection, query, mutation);
@@ -318,19 +324,19 @@ function write(pool, query, mutationOf) {
   });
 }
 
-function insert(pool, query) {
-  return write(pool, query, insertOf);
+function insert(pool, makeQuery) {
+  return write(pool, makeQuery, insertOf);
 }
 
-function update(pool, query) {
-  return write(pool, query, updateOf);
+function update(pool, makeQuery) {
+  return write(pool, makeQuery, updateOf);
 }
 
-function remove(pool, query) {
-  return write(pool, query, deleteOf);
+function remove(pool, makeQuery) {
+  return write(pool, makeQuery, deleteOf);
 }
 
-// rpc: { name, target, types, required, unnamed, gives, rows, shape, throws, payload }
+// rpc: { name, target, types, required, variadic, unnamed, gives, rows, shape, payload }
 
 function callOf(query) {
   const given = query.payload ?? {};
@@ -356,8 +362,8 @@ function callOf(query) {
   return wrap(call, isRow ? sql`${body}, LATERAL ` : sql` FROM ${body}`);
 }
 
-function call(pool, query) {
-  return answered(query.throws, async () => {
+function call(pool, makeQuery) {
+  return answered(makeQuery, async (query) => {
     const { rows } = await send(pool, query.rows(callOf(query)));
     switch (query.gives) {
       case 'rows': return { data: shaped(rows, query.shape) };

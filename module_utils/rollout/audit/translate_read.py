@@ -94,11 +94,16 @@ def build(draft: Draft, chain: Chain, table: str, reference: str, source: str) -
         selection = _ALL
     root = Node(table, reference, source, selection)
     _embed(draft, root, selection.embeds, 1)
+    is_mutation = chain.operation not in ("select", "rpc")
     for modifier in chain.modifiers:
-        if modifier.name == "order":
+        if modifier.name == "order" and is_mutation:
+            draft.apply("order.mutation")
+        elif modifier.name == "order":
             _order(draft, root, modifier)
+        elif modifier.name in ("limit", "range") and is_mutation:
+            _mutation_limit(draft, chain, modifier)
         elif modifier.name in ("limit", "range"):
-            _limit(draft, root, modifier, chain.operation)
+            _limit(draft, root, modifier)
     return root
 
 
@@ -327,16 +332,17 @@ def _direction(draft: Draft, modifier: Modifier) -> Sql:
     return direction
 
 
-def _limit(draft: Draft, root: Node, modifier: Modifier, operation: str) -> None:
+def _mutation_limit(draft: Draft, chain: Chain, modifier: Modifier) -> None:
+    """Of a mutation PostgREST looks only at the limit of an update's or a delete's own rows."""
+    embedded = modifier.option("referencedTable") or modifier.option("foreignTable")
+    if chain.operation in ("update", "delete") and embedded is None:
+        code = "" if chain.modifier("order") else "PGRST109"
+        draft.refuse("limit.mutation", f".{modifier.name}() on {chain.operation}", code)
+
+
+def _limit(draft: Draft, root: Node, modifier: Modifier) -> None:
     node = _target(draft, root, modifier)
     if node is None:
-        return
-    if operation in ("insert", "upsert", "update", "delete"):
-        # Of a mutation PostgREST looks only at the limit of an update's or a delete's own rows.
-        if node is root and operation in ("update", "delete"):
-            draft.refuse(
-                "limit.mutation", f".{modifier.name}() on {operation}", "" if root.order else "PGRST109"
-            )
         return
     word = () if node is root else (node.name,)
     if modifier.name == "limit":

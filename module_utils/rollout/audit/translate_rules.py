@@ -159,6 +159,11 @@ RULES = (
         note="To one row only.",
     ),
     Rule(
+        "order.mutation",
+        ".update(…).select().order(c)",
+        "nothing: PostgREST does not order what a mutation returns",
+    ),
+    Rule(
         "limit", ".limit(n)", "LIMIT least(n, 1000)", note="The cap (db-max-rows) also beats a larger number."
     ),
     Rule("limit.none", "no .limit()", "LIMIT 1000", note="PostgREST's db-max-rows; Supabase sets 1,000."),
@@ -201,6 +206,14 @@ RULES = (
     Rule("rollback", ".rollback(), .maxAffected()", "", REFUSED, "Wants a server that allows it."),
     Rule("types", ".returns(), .overrideTypes()", "nothing: for TypeScript only"),
     # Mutations
+    Rule(
+        "mutation.unknown_name",
+        "a mutation of a table or a column that is not there",
+        "",
+        SAFER,
+        "42P01 or 42703. PostgREST has a code of its own for a column (PGRST204), and for a table an answer without a"
+        " body, which supabase-js takes for success.",
+    ),
     Rule(
         "insert",
         ".insert(rows)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ansible.module_utils.rollout.audit.chain import Chain, Literal
 from ansible.module_utils.rollout.audit.live_schema import LiveSchema
-from ansible.module_utils.rollout.audit.translate_draft import Draft
+from ansible.module_utils.rollout.audit.translate_draft import Draft, Use
 from ansible.module_utils.rollout.audit.translate_filters import where
 from ansible.module_utils.rollout.audit.translate_read import add_filters, build, select_sql
 from ansible.module_utils.rollout.audit.translate_result import Answer, Write
@@ -35,6 +35,8 @@ def write_query(draft: Draft, chain: Chain, table: str, answer: Answer) -> Write
             draft.refuse(chain.operation, reason, library=False)
     if _option(chain, "defaultToNull") is False and (payload is None or payload.bulk is not False):
         draft.refuse("insert.defaults", "defaultToNull: false with a list of rows")
+    if draft.schema is not None and any(not _is_there(draft.schema, use) for use in draft.uses):
+        draft.apply("mutation.unknown_name")
     root = build(draft, chain, table, table, f"{identifier(SOURCE)} AS {identifier(table)}")
     own: list[Sql] = []
     add_filters(draft, root, chain.filters, own)
@@ -56,6 +58,11 @@ def write_query(draft: Draft, chain: Chain, table: str, answer: Answer) -> Write
         returned=returned,
         counted=chain.option("count") is not None,
     )
+
+
+def _is_there(schema: LiveSchema, use: Use) -> bool:
+    facts = schema.tables.get(use.table)
+    return facts is not None and (not use.column or use.column in facts.columns)
 
 
 def _option(chain: Chain, name: str) -> object:
