@@ -197,7 +197,7 @@ def _function(members: Sequence[Member], names: set[str]) -> Function:
     code = "\n".join(
         [
             "/**",
-            *(f" * {line}" for line in _documentation(members[0], query, calls)),
+            *(f" * {line}" for line in _documentation(members, query, calls)),
             " */",
             f"function {name}(pool, args = {{}}) {{",
             *(f"  {line}" if line else "" for line in _body(query)),
@@ -242,15 +242,19 @@ def _unused(wanted: str, names: set[str]) -> str:
     return name
 
 
-def _documentation(member: Member, query: Query, calls: Sequence[str]) -> list[str]:
-    lines = [f"{member.chain.operation} {member.translation.table}: {', '.join(calls)}"]
+def _documentation(members: Sequence[Member], query: Query, calls: Sequence[str]) -> list[str]:
+    first = members[0]
+    lines = [f"{first.chain.operation} {first.translation.table}: {', '.join(calls)}"]
     optional = _optional(query)
     for name in _arguments(query):
         shown = f"[args.{name}]" if name in optional else f"args.{name}"
         lines.append(f"@param {shown}")
     if isinstance(query, Write) and query.operation != "delete":
-        keys = [column.name for column in query.payload.columns] if query.payload else []
-        unknown = query.payload is None or query.payload.unknown is not None
+        payloads = [member.chain.payload for member in members]
+        keys = list(
+            dict.fromkeys(column.name for payload in payloads if payload for column in payload.columns)
+        )
+        unknown = any(payload is None or payload.unknown is not None for payload in payloads)
         lines.append(f"@param args.payload {', '.join([*keys, '…'] if unknown else keys)}".rstrip())
     if isinstance(query, Call):
         lines.append(f"@param args.payload {', '.join(a.name for a in query.function.arguments)}".rstrip())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ansible.module_utils.rollout.audit import live_schema
-from ansible.module_utils.rollout.audit.chain import Chain, Dynamic
+from ansible.module_utils.rollout.audit.chain import Chain
 from ansible.module_utils.rollout.audit.live_schema import LiveSchema
 from ansible.module_utils.rollout.audit.proof_catalog import check_queries, empty_columns, missing
 from ansible.module_utils.rollout.audit.proof_result import Lack, Problem, Proof, Verdict, verdict
@@ -72,7 +72,7 @@ def prove(
         schema_name,
         [statement for group in cases for case in group for statement in (*case.statements, *case.checks)],
     )
-    verdicts = tuple(_verdict(chain, group, failures) for chain, group in zip(chains, cases, strict=True))
+    verdicts = tuple(_verdict(group, failures) for group in cases)
     counted = tuple(not chain.test for chain in chains)
     return Proof(schema_name, verdicts, counted, _lacks(schema, chains, verdicts)), schema
 
@@ -116,7 +116,7 @@ def _statement(sql: Sql) -> Statement:
     return Statement(made.text, made.parameters)
 
 
-def _verdict(chain: Chain, cases: Sequence[Case], failures: dict[Statement, Failure]) -> Verdict:
+def _verdict(cases: Sequence[Case], failures: dict[Statement, Failure]) -> Verdict:
     problems: list[Problem] = []
     unknown: list[str] = []
     for case in cases:
@@ -131,9 +131,6 @@ def _verdict(chain: Chain, cases: Sequence[Case], failures: dict[Statement, Fail
                 problems.append(problem)
             elif failure.sqlstate != INSUFFICIENT_PRIVILEGE or not failure.planned:
                 unknown.append(f"SQLSTATE {failure.sqlstate}: {failure.message}")
-    if isinstance(chain.table, Dynamic) and chain.table.complete and chain.tables:
-        # Every table that it can be was looked at.
-        unknown = [reason for reason in unknown if not reason.startswith("the table is chosen by")]
     return verdict(problems, unknown)
 
 

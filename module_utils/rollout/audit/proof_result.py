@@ -108,7 +108,6 @@ class Proof:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
-            "schema": self.schema,
             "sentence": self.sentence,
             "counts": {outcome: self.number(outcome) for outcome in (RUNS, FAILS, UNKNOWN)},
             "verdicts": [one.as_json() for one in self.verdicts],

@@ -70,7 +70,7 @@ def _unknown_table(chain: Chain, schema: LiveSchema | None, name: str, max_rows:
 
 def _one(chain: Chain, table: str, schema: LiveSchema | None, name: str, max_rows: int | None) -> Translation:
     draft = Draft(schema, name, max_rows)
-    if isinstance(chain.table, Dynamic):
+    if isinstance(chain.table, Dynamic) and not chain.table.complete:
         draft.refuse("table.unknown", f"the table is chosen by the running code: {chain.table.reason}")
     if chain.operation not in OPERATIONS:
         draft.refuse("operation.unknown", "the operation is known to the running code only")
