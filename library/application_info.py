@@ -165,7 +165,7 @@ logs:
   type: dict
   returned: success
 files:
-  description: By log, its services, levels, patterns and continuity, as in RV(logs). Empty without bookmarks.
+  description: By log, its services, lines, levels, patterns and continuity, as in RV(logs). Empty without bookmarks.
   type: dict
   returned: success
 whatsapp:

@@ -208,7 +208,7 @@ def _look_at_logs(request: Request, seen: _Seen) -> None:
     seen.result["files"] = {
         path: {
             "services": [name for name, paths in logs.items() if path in paths],
-            **{key: told[path][key] for key in ("levels", "patterns", "continuity")},
+            **{key: told[path][key] for key in ("lines", "levels", "patterns", "continuity")},
         }
         for path in alone
         if path in told

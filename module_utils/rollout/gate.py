@@ -97,12 +97,14 @@ class Finding:
 class Counts:
     """Lines that speak of trouble, of one log or of one service.
 
+    :ivar read: lines of any kind, noise included
     :ivar errors: lines of level error or fatal
     :ivar problems: lines by pattern that is a problem
     :ivar fatal: lines by pattern that is fatal
     :ivar continuity: of the log, as log_window says it
     """
 
+    read: int = 0
     errors: int = 0
     problems: Mapping[str, int] = field(default_factory=dict)
     fatal: Mapping[str, int] = field(default_factory=dict)
@@ -110,6 +112,7 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
+            self.read + other.read,
             self.errors + other.errors,
             dict(Counter(self.problems) + Counter(other.problems)),
             dict(Counter(self.fatal) + Counter(other.fatal)),
@@ -120,10 +123,12 @@ class Counts:
 
         What is fatal is never old: a service does not recover from it by itself.
         """
-        if self.continuity == _LOST_CONTINUITY != earlier.continuity:
-            # What was counted then is no longer in the log: all that is there came later.
+        if self.continuity == _LOST_CONTINUITY != earlier.continuity or self.read < earlier.read:
+            # What was counted then is no longer in the log: all that is there came later. A log that was empty when it
+            # was bookmarked is not "broken" by that; its number of lines tells.
             return self
         return Counts(
+            self.read - earlier.read,
             max(0, self.errors - earlier.errors),
             dict(Counter(self.problems) - Counter(earlier.problems)),
             self.fatal,
@@ -208,6 +213,7 @@ def counts(files: Mapping[str, Any], *, connection: bool) -> dict[str, Counts]:
 
     return {
         path: Counts(
+            read=found["lines"],
             errors=sum(found["levels"].get(level, 0) for level in _ERROR_LEVELS),
             problems=of_kind(found, "problem"),
             fatal=of_kind(found, "fatal"),

@@ -16,7 +16,6 @@ from sandbox.breakage import break_application, mend
 from sandbox.credentials import OWNER
 from sandbox.databases import Database
 from sandbox.services import BAILEYS, COMPANY, SALON_PHONE, TEST_PHONE
-from tests.application_fixture import mended_application, running_application  # noqa: F401
 from tests.integration.command_runs import spellings
 from tests.integration.module_run import documented, run
 from tests.waiting import until

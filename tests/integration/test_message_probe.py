@@ -18,7 +18,6 @@ from ansible.module_utils.rollout.probe_chain import DEFAULT_CHAIN, DEFAULT_INST
 from sandbox.application import Application
 from sandbox.breakage import break_application, mend
 from sandbox.services import BAILEYS, SALON_PHONE, TEST_PHONE
-from tests.application_fixture import mended_application, running_application  # noqa: F401
 from tests.integration.command_runs import spellings
 from tests.integration.module_run import documented, run
 from tests.integration.playbook_run import Project, Run

@@ -50,6 +50,7 @@ def log(levels: dict[str, int] | None = None, continuity: str = "proven", **patt
     """What a log says; a pattern's kind is told by its name."""
     kinds = {"out_of_memory": "fatal", "logged_out": "fatal", "connected": "sign"}
     return {
+        "lines": 1000,
         "levels": levels or {},
         "patterns": {
             name: {"kind": kinds.get(name, "problem"), "count": count, "last": []}
@@ -295,6 +296,15 @@ def test_a_log_that_was_truncated_before_is_compared_with_what_it_held_then() ->
     assert not judged(look({API: log({"error": 103}, continuity="broken")}), before).bad
     # And once more: fewer lines than before are no negative number of new ones.
     assert judged(look({API: log({"error": 3}, continuity="broken")}), before).observed["new_errors"] == 0
+
+
+def test_a_log_that_has_fewer_lines_than_before_was_truncated() -> None:
+    """A log that was empty when it was bookmarked is never called broken."""
+    shorter = look({API: {**log({"error": 6}, continuity="unproven"), "lines": 6}})
+    before = {OUT[API]: Counts(read=100, errors=50)}
+    assert judged(shorter, Before(before, baseline_s=60, since_s=10)).bad
+    longer = look({API: {**log({"error": 53}, continuity="unproven"), "lines": 103}})
+    assert not judged(longer, Before(before, baseline_s=60, since_s=10)).bad
 
 
 def test_only_the_truncated_one_of_two_logs_counts_anew() -> None:

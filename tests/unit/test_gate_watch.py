@@ -92,6 +92,7 @@ class App:
             if self.truncated_at is not None:
                 begin = max(begin, self.truncated_at)
             found = {
+                "lines": self.errors - begin,
                 "levels": {"error": self.errors - begin},
                 "patterns": {},
                 "continuity": "broken" if lost else "proven" if OUT in known else "new",
