@@ -66,7 +66,7 @@ class CommandRuns:
     @classmethod
     def of(cls, database: Database, folder: Path) -> "CommandRuns":
         """Run them."""
-        project = RolloutProject(folder / "project", database)
+        project = RolloutProject(folder / "project", database, with_net=True)
         runner = Runner(database.options)
         before = runner.inspect().fingerprint
         check_empty = project.apply("--check", "--diff")

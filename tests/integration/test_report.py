@@ -42,15 +42,19 @@ def test_it_names_the_run_its_command_and_its_inputs(command_runs: CommandRuns) 
 def test_it_tells_what_was_done_to_the_database(command_runs: CommandRuns) -> None:
     found = sections(command_runs.first_report)
     assert list(found) == [
+        "backup",
         "end",
         "gate before",
         "migration 0001_business_tables",
         "migration 0002_messages",
+        "precheck",
         "rehearsal",
         "verify",
     ]
     # Without an application the gates are called "not tested", never "green".
     assert found["gate before"]["state"] == "not_tested"
+    assert found["backup"]["backup"]["proven"] is True
+    assert found["precheck"]["counts"]["passed"] > 20
     before = [m["state"] for m in found["rehearsal"]["migrations"]]
     assert before == ["absent", "absent"]
     business, messages = (found[f"migration {label}"] for label in ("0001_business_tables", "0002_messages"))
@@ -90,7 +94,7 @@ def test_a_run_of_nothing_leaves_a_report_that_says_so(command_runs: CommandRuns
     assert report["outcome"] == "succeeded"
     assert report["run_id"] != command_runs.first_report["run_id"]
     found = sections(report)
-    assert list(found) == ["end", "gate before", "rehearsal", "verify"]
+    assert list(found) == ["end", "gate before", "precheck", "rehearsal", "verify"]
     assert "nothing to do" in found["rehearsal"]["summary"]
     assert set(found["rehearsal"]["locks"].values()) == {"ACCESS SHARE"}
     first = sections(command_runs.first_report)

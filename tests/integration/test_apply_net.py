@@ -1,0 +1,77 @@
+"""What has to hold before apply.yml touches the schema: everything asked, and a backup that was restored."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sandbox.databases import Database
+from tests.integration.rollout_project import RolloutProject
+from tests.runner import Runner
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> RolloutProject:
+    return RolloutProject(tmp_path / "project", database, with_net=True)
+
+
+def sections(project: RolloutProject) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = project.report()["hosts"]["app"]["sections"]
+    return found
+
+
+def test_a_red_precheck_ends_the_run_before_anything_is_sent(
+    database: Database, project: RolloutProject
+) -> None:
+    database.mark_log()
+    with psycopg.connect(**database.options) as forgotten:
+        forgotten.execute("SELECT FROM whatsapp_keys LIMIT 1")  # idle in transaction from here on
+        run = project.apply("-e", "precheck_idle_in_transaction_s=0")
+    assert run.code != 0
+    assert "idle_in_transaction" in run.output
+    assert database.ddl_log() == []
+    assert sections(project)["precheck"]["failed"] is True
+    assert not {"backup", "rehearsal"} & sections(project).keys()
+
+
+def test_a_backup_that_cannot_be_proven_ends_the_run_before_a_migration(
+    database: Database, project: RolloutProject, tmp_path: Path
+) -> None:
+    # A pg_dump that claims success and writes nothing that could be restored.
+    programs = Path(str(database.server.binaries.bindir))
+    broken = tmp_path / "bin"
+    broken.mkdir()
+    for program in programs.iterdir():
+        (broken / program.name).symlink_to(program)
+    (broken / "pg_dump").unlink()
+    (broken / "pg_dump").write_text(
+        f'#!/bin/sh\ncase "$*" in *--version*) exec {programs}/pg_dump --version;; esac\n'
+        'for word; do case "$word" in --file=*) echo nothing > "${word#--file=}";; esac; done\n'
+    )
+    (broken / "pg_dump").chmod(0o755)
+    before = Runner(database.options).inspect().fingerprint
+    run = project.apply("-e", f"backup_bin_dir={broken}", "--skip-tags", "precheck")
+    assert run.code != 0
+    assert sections(project)["backup"]["failed"] is True
+    assert not [name for name in sections(project) if name.startswith("migration")]
+    assert Runner(database.options).inspect().fingerprint == before
+    assert not [path for path in (project.folder / "backups").glob("*") if not path.name.startswith(".")]
+    # The same with the real programs, as a control.
+    control = project.apply("--skip-tags", "precheck")
+    assert control.code == 0, control.output
+    assert sections(project)["backup"]["failed"] is False
+
+
+def test_who_goes_without_a_backup_has_to_say_why(database: Database, project: RolloutProject) -> None:
+    database.mark_log()
+    silent = project.apply("-e", "backup_required=false", "--skip-tags", "precheck")
+    assert silent.code != 0
+    assert "backup_override_reason is empty" in silent.output
+    assert not [name for name in sections(project) if name.startswith("migration")]
+    run = project.apply(
+        *("-e", "backup_required=false", "-e", "backup_override_reason='the provider has one'"),
+        *("--skip-tags", "precheck"),
+    )
+    assert run.code == 0, run.output
+    assert "NO BACKUP of this run" in run.output
+    assert "the provider has one" in str(sections(project)["backup"])
