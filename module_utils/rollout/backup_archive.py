@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible.module_utils.rollout.catalog import Entry
@@ -22,9 +22,7 @@ _LONG_KINDS = (
     "TABLE DATA", "TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE",
     "USER MAPPING",
 )  # fmt: skip
-_LINE = re.compile(
-    r"^(?P<id>\d+); \d+ \d+ (?P<kind>" + "|".join(_LONG_KINDS) + r"|\S+) (?P<schema>\S+) (?P<rest>.*)$"
-)
+_LINE = re.compile(r"^(?P<id>\d+); \d+ \d+ (?P<kind>" + "|".join(_LONG_KINDS) + r"|\S+) (?P<text>.*)$")
 _DEPENDS = re.compile(r"^;\s+depends on: (?P<ids>[\d ]+)$")
 _HEADER = re.compile(
     r"^;\s+(?P<name>dbname|Dumped from database version|Dumped by pg_dump version): (?P<value>.*)$"
@@ -80,8 +78,12 @@ class Archive:
     items: tuple[Item, ...]
 
 
-def parse(listing: str) -> Archive:
-    """Read the answer of ``pg_restore --list`` or ``pg_restore --list --verbose``."""
+def parse(listing: str, schemas: Collection[str]) -> Archive:
+    """Read the answer of ``pg_restore --list --verbose``.
+
+    :param schemas: names of the schemas, because one that holds a space cannot be told from the text alone
+    """
+    longest_first = sorted(schemas, key=len, reverse=True)
     header: dict[str, str] = {}
     items: list[Item] = []
     for line in listing.splitlines():
@@ -95,7 +97,10 @@ def parse(listing: str) -> Archive:
             ids = tuple(int(number) for number in depends["ids"].split())
             items[-1] = Item(last.id, last.kind, last.schema, last.rest, last.line, last.depends + ids)
         elif entry:
-            items.append(Item(int(entry["id"]), entry["kind"], entry["schema"], entry["rest"], line))
+            text = entry["text"]
+            known = next((schema for schema in longest_first if text.startswith(f"{schema} ")), None)
+            schema = text.partition(" ")[0] if known is None else known
+            items.append(Item(int(entry["id"]), entry["kind"], schema, text[len(schema) + 1 :], line))
     return Archive(
         database=header.get("dbname", ""),
         server_version=header.get("Dumped from database version", ""),
@@ -160,14 +165,3 @@ def lacking(
         if ("TABLE DATA", schema, f"{table} {owner}") not in listed:
             lines.append(f"the rows of {table} in schema {schema} are not in the dump")
     return lines
-
-
-def with_dependencies(archive: Archive, chosen: Sequence[Item]) -> list[Item]:
-    """The chosen entries and whatever they depend on, in the archive's order."""
-    by_id = {item.id: item for item in archive.items}
-    found: set[int] = set()
-    pending = {item.id for item in chosen}
-    while pending:
-        found |= pending
-        pending = {needed for id_ in pending for needed in by_id[id_].depends if needed in by_id} - found
-    return [item for item in archive.items if item.id in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ansible.module_utils.rollout import backup_archive, backup_contents, backup_programs, backup_scratch
@@ -64,7 +64,7 @@ def check_archive(settings: BackupSettings, programs: Programs, dump: Path, cont
             hint="The dump is damaged or was cut off. Look at the disk of the backups' folder.",
             details={"errors": list(done.errors)},
         )
-    archive = list_archive(settings, programs, dump)
+    archive = list_archive(settings, programs, dump, contents.catalogs)
     lacking = backup_archive.lacking(archive, contents.catalogs, _names_with_rows(contents))
     if archive.database != contents.identity.name:
         lacking.insert(0, f"it is a dump of database {archive.database!r}, not {contents.identity.name!r}")
@@ -76,9 +76,12 @@ def check_archive(settings: BackupSettings, programs: Programs, dump: Path, cont
     return archive
 
 
-def list_archive(settings: BackupSettings, programs: Programs, dump: Path) -> Archive:
+def list_archive(
+    settings: BackupSettings, programs: Programs, dump: Path, schemas: Collection[str]
+) -> Archive:
     """A dump's table of contents, with dependencies.
 
+    :param schemas: names of the schemas that it holds
     :raises BackupRefused: pg_restore cannot read it
     """
     done = backup_programs.run(
@@ -86,7 +89,7 @@ def list_archive(settings: BackupSettings, programs: Programs, dump: Path) -> Ar
     )
     if done.code != 0:
         raise BackupRefused(f"{dump}: {backup_programs.failed('pg_restore --list', done)}")
-    return backup_archive.parse(done.output)
+    return backup_archive.parse(done.output, schemas)
 
 
 def _names_with_rows(contents: Contents) -> list[tuple[str, str]]:

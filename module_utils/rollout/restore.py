@@ -94,7 +94,7 @@ def _restore(
         major = session.server_version // 10_000
         tools = _tools(settings, manifest)
         programs = backup_programs.find_programs(settings.bin_dir, major)
-        archive = backup_proof.list_archive(tools, programs, manifest.path)
+        archive = backup_proof.list_archive(tools, programs, manifest.path, recorded)
         session.run(["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL row_security = off"])
         target = look(session, settings, manifest, recorded, archive)
         session.rollback()
