@@ -136,7 +136,7 @@ function unchanged(value) {
 const FIRST_OID_OF_USERS = 16384;
 const PARSERS = new Map([
   [16, (value) => value === 't'],
-  ...parsersOf([20, 21, 23, 26, 700, 701, 1700], number),
+  ...parsersOf([20, 21, 23, 700, 701, 1700], number),
   ...parsersOf([114, 3802], JSON.parse),
   ...parsersOf([1114, 1184], (value) => (value.includes('infinity') ? value : timestamp(value))),
   [2278, () => null],
