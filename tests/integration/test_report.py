@@ -45,6 +45,8 @@ def test_it_tells_what_was_done_to_the_database(command_runs: CommandRuns) -> No
         "backup",
         "end",
         "gate before",
+        "message after the run",
+        "message before",
         "migration 0001_business_tables",
         "migration 0002_messages",
         "precheck",
@@ -53,6 +55,7 @@ def test_it_tells_what_was_done_to_the_database(command_runs: CommandRuns) -> No
     ]
     # Without an application the gates are called "not tested", never "green".
     assert found["gate before"]["state"] == "not_tested"
+    assert {found[f"message {when}"]["status"] for when in ("before", "after the run")} == {"not_tested"}
     assert found["backup"]["backup"]["proven"] is True
     assert found["precheck"]["counts"]["passed"] > 20
     before = [m["state"] for m in found["rehearsal"]["migrations"]]
