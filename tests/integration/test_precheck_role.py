@@ -17,7 +17,6 @@ from tests import traces
 from tests.integration.command_runs import spellings, watched_command_lines
 from tests.integration.playbook_run import Run
 from tests.integration.rollout_project import RolloutProject, changed
-from tests.precheck_variables import without_application
 
 #: Items whose red needs the whole playbook, and the test below that shows it.
 RED_IN_A_RUN = {
@@ -34,7 +33,11 @@ UNASKED = {"services", "whatsapp", "checkout_commit", "checkout_clean", "flags",
 
 
 def project_of(database: Database, folder: Path, **variables: Any) -> RolloutProject:
-    healthy = without_application(database.server, folder)
+    healthy = {
+        "precheck_other_jobs": [],
+        "precheck_sslmode": database.options["sslmode"],
+        "app_connections": 0,
+    }
     return RolloutProject(folder / "project", database, **{**healthy, **variables})
 
 
