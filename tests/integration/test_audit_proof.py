@@ -7,18 +7,17 @@ from typing import Any
 import psycopg
 import pytest
 from ansible.module_utils.rollout.audit.chain import Chain, to_json
-from ansible.module_utils.rollout.audit.extraction import audit
 from ansible.module_utils.rollout.audit.proof import prove
 from ansible.module_utils.rollout.audit.proof_result import FAILS, RUNS, UNKNOWN, CallsWouldFail, Proof, gate
 from ansible.module_utils.rollout.audit.proof_statements import Statement, try_all
 from ansible.module_utils.rollout.audit.proposal import proposal
-from ansible.module_utils.rollout.audit.sources import Folder
 from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.options import ConnectionOptions
 
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
 from tests import traces
+from tests.audited_calls import chains_of
 from tests.integration import module_run
 
 TABLES = """
@@ -48,23 +47,6 @@ def stocked(database: Database) -> Database:
     with database.connect() as owner:
         owner.execute(TABLES)
     return database
-
-
-def chains_of(folder: Path, *calls: str, test: bool = False) -> tuple[Chain, ...]:
-    """What the audit finds in these calls, one a line."""
-    lines = [
-        "import { createClient } from '@supabase/supabase-js';",
-        "const db = createClient(process.env.URL, process.env.KEY);",
-        "async function run({ value, list, row, rows }) {",
-        *(f"  const answer{at} = await {call};" for at, call in enumerate(calls)),
-        "}",
-    ]
-    source = folder / ("tests" if test else "src")
-    source.mkdir(exist_ok=True)
-    (source / "calls.js").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = tuple(audit(Folder(folder)).chains)
-    assert len(found) == len(calls)
-    return found
 
 
 def proven(database: Database, chains: Sequence[Chain], readonly: bool = True) -> Proof:
