@@ -26,6 +26,7 @@ from ansible.module_utils.rollout import (
 )
 from ansible.module_utils.rollout.findings import Finding
 from ansible.module_utils.rollout.options import ConnectionOptions
+from ansible.module_utils.rollout.pm2_services import Process
 from ansible.module_utils.rollout.precheck_demands import Demands, FlagDemand, Job, Known
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -253,7 +254,7 @@ def no_authority(world: World) -> Iterator[World]:
 def flag_of_the_process(world: World) -> Iterator[World]:
     """The file says one thing, the process was started with another."""
     running = subprocess.Popen(["sleep", "600"], env={FLAG: "true", "SECRET": "hunter2"})
-    process = pm2_daemon.Process(
+    process = Process(
         name="api", pm_id="0", pid=running.pid, status="online", restarts=0, started_ms=0, created_ms=0, memory=0,
         cpu=0, instances=1, cluster=False, autorestart=True, cron=False, is_module=False, script="", logs={},
     )  # fmt: skip

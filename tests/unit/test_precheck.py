@@ -144,8 +144,9 @@ class Case:
         self.application = copy.deepcopy(APPLICATION)
         self.demands = DEMANDS
 
-    def demand(self, **changes: Any) -> None:
+    def demand(self, **changes: Any) -> Demands:
         self.demands = replace(self.demands, **changes)
+        return self.demands
 
     def session(self, **changes: Any) -> None:
         self.database["transactions"].append({**SESSION, **changes})
@@ -206,8 +207,8 @@ RED: list[tuple[str, Change, str]] = [
     (
         "pooler",
         lambda c: (
-            c.database.update(asked=False, reason="statement", error="x")
-            or c.database["pooler"].update(backends=[[5, 5], [5, 5]])
+            c.database.update(asked=False, reason="statement", error="x"),
+            c.database["pooler"].update(backends=[[5, 5], [5, 5]]),
         ),
         "served by",
     ),
@@ -319,8 +320,8 @@ AMBER: list[tuple[str, Change, str]] = [
     (
         "flags",
         lambda c: (
-            c.demand(flags=[FlagDemand("LEGACY")])
-            or c.host["flags"][0]["processes"].update(values={"7": "true"})
+            c.demand(flags=[FlagDemand("LEGACY")]),
+            c.host["flags"][0]["processes"].update(values={"7": "true"}),
         ),
         "true when process 7",
     ),
@@ -366,8 +367,8 @@ GREEN: list[tuple[str, Change]] = [
     (
         "flags",
         lambda c: (
-            c.demand(flags=[FlagDemand("LEGACY", "true", "true")])
-            or c.host["flags"][0].update(file={"path": "x", "value": None, "error": ""}, processes=None)
+            c.demand(flags=[FlagDemand("LEGACY", "true", "true")]),
+            c.host["flags"][0].update(file={"path": "x", "value": None, "error": ""}, processes=None),
         ),
     ),
     ("checkout_commit", lambda c: c.demand(commit=COMMIT.upper())),
@@ -375,8 +376,8 @@ GREEN: list[tuple[str, Change]] = [
     (
         "tls",
         lambda c: (
-            c.demand(sslmode="disable", configured_sslmode="disable")
-            or c.database["tls"].update(sslmode="disable", in_use=False)
+            c.demand(sslmode="disable", configured_sslmode="disable"),
+            c.database["tls"].update(sslmode="disable", in_use=False),
         ),
     ),
     ("other_jobs", lambda c: c.demand(jobs=[Job("backup", "18:00", 30), Job("x", "19:30", 5)])),
