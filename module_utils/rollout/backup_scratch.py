@@ -31,6 +31,7 @@ _LEFT_OVER = """
 SELECT d.datname FROM pg_database d
  WHERE d.datname ~ '^rollout_scratch_[0-9a-f]{12}$' AND pg_get_userbyid(d.datdba) = current_user
    AND shobj_description(d.oid, 'pg_database') = %s
+   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = d.datname)
 """
 _OBJECT_IN_USE = "55006"
 #: Folders of throw-away servers begin like this.
@@ -128,7 +129,7 @@ def remove_left_databases(session: Session) -> list[str]:
         except StatementFailed as error:
             if error.details.get("sqlstate") != _OBJECT_IN_USE:
                 raise
-            continue  # a run that is alive works in it
+            continue  # somebody came in since the question was asked
         dropped.append(name)
     return dropped
 

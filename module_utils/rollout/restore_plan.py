@@ -178,6 +178,7 @@ def plan(
         partitioned = bool(tables[name].get("partition_key"))
         if not partitioned and name not in rows:
             wrong.append(f"the rows of {'.'.join(name)} are not in this backup")
+            continue
         entry = live.get(schema, {}).get(f"table {table}")
         if entry is None:
             taken = _occupant(table, live.get(schema, {}))
