@@ -21,7 +21,7 @@ options:
     type: list
     elements: str
     default: []
-  user:
+  pm2_user:
     description: User that the daemon and the services have to run as. By default the owner of O(pm2_home).
     type: str
   logs:
@@ -233,7 +233,7 @@ WHATSAPP: dict[str, dict[str, Any]] = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "pm2_home": {"type": "str", "default": ""},
     "services": {"type": "list", "elements": "str", "default": []},
-    "user": {"type": "str"},
+    "pm2_user": {"type": "str"},
     "logs": {"type": "dict", "default": {}},
     "bookmarks": {"type": "list", "elements": "dict"},
     "patterns": {"type": "list", "elements": "dict", "default": []},
@@ -255,7 +255,7 @@ def main() -> None:
         request = application_reading.Request(
             pm2_home=given["pm2_home"],
             services=given["services"],
-            user=given["user"] or None,
+            user=given["pm2_user"] or None,
             logs=given["logs"],
             patterns=log_patterns.compile_patterns(given["patterns"], defaults=given["default_patterns"]),
             whatsapp=None if client is None else application_reading.WhatsApp(**client),

@@ -22,7 +22,7 @@ from sandbox.breakage import BREAKS, break_application, mend
 from sandbox.credentials import OWNER
 from sandbox.services import BAILEYS, NAMES, SALON_PHONE, TEST_PHONE
 from tests.integration.command_runs import spellings
-from tests.integration.module_run import documented, run
+from tests.integration.module_run import documented, load, run
 from tests.integration.playbook_run import ROOT
 from tests.waiting import until
 
@@ -455,6 +455,12 @@ def test_what_would_look_well_whatever_happens_is_refused(
     assert refused["failed"]
     assert problem in refused["msg"]
     assert refused["details"]["reason"] == "bad_argument"
+
+
+def test_no_option_means_two_things() -> None:
+    """The options of the look and those of the connection are given as one."""
+    module = load("application_info")
+    assert not set(module.OPTIONS) & set(module.options.CONNECTION)
 
 
 # --- secrets -------------------------------------------------------------------------------------------------------
