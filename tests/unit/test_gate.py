@@ -130,9 +130,9 @@ SICK: dict[str, tuple[dict[str, Any], tuple[str, str, str, bool, str]]] = {
     "missing, and known elsewhere": (
         look(
             problems=[problem("missing", "PM2 knows no service of this name")],
-            elsewhere={API: ["/root/.pm2 (user root)"]},
+            elsewhere={API: ["/srv/other/.pm2 (user root)"]},
         ),
-        ("pm2", API, "missing", False, "no service of this name; known to /root/.pm2 (user root)"),
+        ("pm2", API, "missing", False, "no service of this name; known to /srv/other/.pm2 (user root)"),
     ),
     "restarted": (
         look(changes=[change("id 0: 3 restarts, now 4"), change("id 0: pid 7, now 11")]),

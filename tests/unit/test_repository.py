@@ -129,11 +129,12 @@ def role_offences(role: Path) -> list[str]:
     specification = role / "meta/argument_specs.yml"
     if not specification.is_file():
         return [*offences, f"{role.name} lacks meta/argument_specs.yml"]
-    options = yaml.safe_load(specification.read_text())["argument_specs"]["main"].get("options") or {}
+    entry_points = yaml.safe_load(specification.read_text())["argument_specs"].values()
+    options = {name for entry_point in entry_points for name in entry_point.get("options") or {}}
     defaults_file = role / "defaults/main.yml"
     defaults = (yaml.safe_load(defaults_file.read_text()) or {}) if defaults_file.is_file() else {}
     offences += [
-        f"{role.name}: {name} is not prefixed" for name in options if not name.startswith(f"{role.name}_")
+        f"{role.name}: {name} is not prefixed" for name in sorted(options) if not name.startswith(f"{role.name}_")
     ]
     offences += [f"{role.name}: {name} is not documented" for name in sorted(set(defaults) - set(options))]
     return offences
