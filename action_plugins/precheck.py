@@ -93,7 +93,7 @@ DEMANDS: dict[str, dict[str, Any]] = {
         for name in ("backup_dir", "commit", "schema", "ledger", "time_zone", "encoding", "sslmode")
     },
     **{name: {"type": "list", "elements": "str"} for name in ("protected", "tools")},
-    "checkout": {"type": "bool"},
+    **{name: {"type": "bool"} for name in ("checkout", "writes")},
 }
 
 

@@ -110,6 +110,10 @@ options:
     description: How long the rollout may take.
     type: int
     default: 60
+  writes:
+    description: Whether the run that follows writes. If not, rights that only writing needs are a warning.
+    type: bool
+    default: true
   sslmode:
     description: The weakest sslmode that is accepted.
     type: str

@@ -44,8 +44,7 @@ auth_type = scram-sha-256
 auth_file = {users}
 pool_mode = {mode}
 server_tls_sslmode = prefer
-# What many installations have: without it PgBouncer refuses clients that send options.
-ignore_startup_parameters = extra_float_digits,options
+ignore_startup_parameters = {ignored}
 logfile = {log}
 """
 
@@ -141,11 +140,13 @@ def _run(folder: Path, *command: str) -> str:
 
 
 @contextmanager
-def pgbouncer(database: Database, mode: str) -> Iterator[int]:
+def pgbouncer(database: Database, mode: str, ignored: str = "extra_float_digits,options") -> Iterator[int]:
     """Run a PgBouncer without TLS; yields the port that it listens on.
 
     :param database: to which gen_user may connect through it
     :param mode: pool_mode: session, transaction or statement
+    :param ignored: ignore_startup_parameters; the default is what many installations have: without it PgBouncer
+        refuses clients that send options
     """
     command = str(program())
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
@@ -170,6 +171,7 @@ def pgbouncer(database: Database, mode: str) -> Iterator[int]:
                     listen=port,
                     users=users,
                     mode=mode,
+                    ignored=ignored,
                     log=folder / "log",
                 )
             )

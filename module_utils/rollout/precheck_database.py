@@ -90,7 +90,7 @@ def tls(known: Known, demands: Demands) -> Verdict:
 def pooler(known: Known, demands: Demands) -> Verdict:
     """One backend serves a session from its beginning to its end: advisory lock and settings are the session's."""
     facts = known.database
-    expected = "no pooler that pools transactions or statements"
+    expected = "one backend a session, with the settings that the session brings"
     remedy = (
         "Point pg_host and pg_port at the server itself, past the pooler. The application may go on with it."
     )
@@ -99,6 +99,8 @@ def pooler(known: Known, demands: Demands) -> Verdict:
     seen = facts.get("pooler")
     if seen is None:
         return not_tested(expected, "there is no connection to look at")
+    if seen["error"] and seen["reason"] == "pooler":
+        return failed(expected, seen["error"], remedy, **seen)
     if seen["error"]:
         return not_tested(expected, f"it takes two sessions at once, and there was one: {seen['error']}")
     if _pooled(facts):
@@ -109,10 +111,18 @@ def pooler(known: Known, demands: Demands) -> Verdict:
             remedy,
             **seen,
         )
+    if not seen["setting_kept"]:
+        return failed(
+            expected,
+            "a setting that a session brought was lost; the rollout's own are lock_timeout, statement_timeout and, in"
+            " check mode, default_transaction_read_only",
+            remedy,
+            **seen,
+        )
     if seen["announced"] != [pids[0] for pids in seen["backends"]]:
         return warning(
             expected,
-            "something between us and the server keeps sessions apart, so that it works, but it may lose them",
+            "something stands between us and the server; it keeps sessions apart and their settings, so that it works",
             remedy,
             **seen,
         )
@@ -152,7 +162,8 @@ def writable(known: Known, demands: Demands) -> Verdict:
     setting = _settings(known)["default_transaction_read_only"]
     expected = "default_transaction_read_only is off"
     if setting["value"] == "on":
-        return failed(
+        return _refused(
+            demands,
             expected,
             f"it is on, set by: {setting['source']}",
             "A provider sets it when the disk is full, an operator during a failover, and logins for reports have it."
@@ -193,13 +204,21 @@ def rights(known: Known, demands: Demands) -> Verdict:
         )
     lacks += _ledger_lacks(found, login, name, demands.ledger)
     if lacks:
-        return failed(
+        return _refused(
+            demands,
             expected,
             "; ".join(what for what, _ in lacks),
             "As the database's owner: " + "; ".join(dict.fromkeys(command for _, command in lacks)),
             **found,
         )
     return passed(expected, "all of it", **found)
+
+
+def _refused(demands: Demands, expected: str, observed: str, hint: str, **evidence: Any) -> Verdict:
+    """What a run that writes needs, and one that only looks does not."""
+    if demands.writes:
+        return failed(expected, observed, hint, **evidence)
+    return warning(expected, f"{observed}; a run that writes would be refused", hint, **evidence)
 
 
 def _ledger_lacks(found: Mapping[str, Any], login: str, name: str, ledger: str) -> list[tuple[str, str]]:
@@ -237,7 +256,8 @@ def ownership(known: Known, demands: Demands) -> Verdict:
         return not_tested(expected, "the ledger may not be read: see rights")
     foreign = [row for row in owners if not row["ours"]]
     if foreign:
-        return failed(
+        return _refused(
+            demands,
             expected,
             ", ".join(f"{row['table']} belongs to {row['owner']}" for row in foreign),
             "As the database's owner: "

@@ -1,8 +1,7 @@
 """What the precheck asks the database: facts, no judgement. Opens plain sessions, and writes nothing.
 
-Plain, because the rollout's own session brings settings of its own: through it neither the server's defaults nor a
-pooler, which forgets them, could be seen. Every question is one that the least of logins may ask; what PostgreSQL
-hides from it (others' sessions) is counted as hidden.
+Plain, because the rollout's own session brings settings of its own, which would hide the server's. Every question is
+one that the least of logins may ask; what PostgreSQL hides from it (others' sessions) is counted as hidden.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from psycopg.sql import Identifier
 STATEMENT_TIMEOUT_MS = 10_000
 #: How often two sessions are asked in turn which backend serves them.
 POOLER_ROUNDS = 2
+#: A setting that the second session brings, as the rollout's sessions bring theirs; a value that nobody else has.
+BROUGHT = ("lock_timeout", "1777ms")
 #: Names under which PostgreSQL's own dump programs connect.
 DUMP_PROGRAMS = ("pg_dump", "pg_dumpall")
 #: Rows of one answer that are kept, for people.
@@ -195,7 +196,7 @@ def read(options: ConnectionOptions, application_name: str, questions: Questions
         facts.update(reached=True, tls=_tls_of(first))
         second: psycopg.Connection[Any] | None = None
         try:
-            second = _connect(options, application_name)
+            second = _connect(options, application_name, "-c " + "=".join(BROUGHT))
         except psycopg.Error as error:
             said = str(error).strip()
             facts["pooler"] = {"error": said, "reason": reason_of(said)}
@@ -217,12 +218,15 @@ def reason_of(said: str) -> str:
     return next((reason for words, reason in _REASONS if words in said), "other")
 
 
-def _connect(options: ConnectionOptions, application_name: str) -> psycopg.Connection[Any]:
+def _connect(
+    options: ConnectionOptions, application_name: str, settings: str = ""
+) -> psycopg.Connection[Any]:
     if options.service_file:
         # libpq reads the place of the service file from the environment only (a keyword comes with libpq 18).
         os.environ["PGSERVICEFILE"] = options.service_file
     return psycopg.connect(
         **options.keywords(),
+        options=settings,
         application_name=application_name[:63],
         autocommit=True,
         client_encoding="UTF8",
@@ -242,18 +246,24 @@ def _tls_of(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
 
 def _backends(first: psycopg.Connection[Any], second: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Which backends serve two sessions that are asked in turn; and which were announced when they were opened.
+    """Which backends serve two sessions that are asked in turn, which were announced, and what became of a setting.
 
     A pooler makes up what it announces. One that pools transactions serves both sessions by one backend, or one of
-    them by several. Nothing is set to find that out: a setting would stay in a backend that serves the application.
+    them by several. Any may drop what a session brings. Nothing is set by a command to find that out: it would stay in
+    a backend that serves the application.
     """
     seen: list[list[int]] = [[], []]
     for _ in range(POOLER_ROUNDS):
         for pids, connection in zip(seen, (first, second), strict=True):
             row = connection.execute("SELECT pg_backend_pid()").fetchone()
             pids.append(row[0] if row else 0)
-    announced = [connection.info.backend_pid for connection in (first, second)]
-    return {"announced": announced, "backends": seen, "error": ""}
+    setting = second.execute(f"SHOW {BROUGHT[0]}".encode()).fetchone()
+    return {
+        "announced": [connection.info.backend_pid for connection in (first, second)],
+        "backends": seen,
+        "setting_kept": setting == (BROUGHT[1],),
+        "error": "",
+    }
 
 
 def _ask(connection: psycopg.Connection[Any], own: list[int], questions: Questions) -> dict[str, Any]:

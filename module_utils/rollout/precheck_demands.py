@@ -62,6 +62,7 @@ class Demands:
     :ivar commit: a full commit id, or the beginning of one
     :ivar tools: PostgreSQL's client programs that must be there
     :ivar window_minutes: how long the run may take, watch included
+    :ivar writes: whether the run that follows writes
     :ivar schema: that the migrations work in
     :ivar ledger: schema of the ledger
     :ivar protected: the application's tables
@@ -84,6 +85,7 @@ class Demands:
     flags: Sequence[FlagDemand] = ()
     jobs: Sequence[Job] = ()
     window_minutes: int = 60
+    writes: bool = True
     schema: str = "public"
     ledger: str = "rollout"
     protected: Sequence[str] = ()

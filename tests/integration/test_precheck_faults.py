@@ -719,11 +719,18 @@ def test_a_server_without_tls_is_not_connected_to_with_less(world: World) -> Non
     assert "sslmode is prefer, the connection is not encrypted" in found["tls"].observed
 
 
-@pytest.mark.parametrize(("mode", "status"), [("statement", "failed"), ("session", "warning")])
-def test_other_ways_of_pooling(world: World, mode: str, status: str) -> None:
-    with pgbouncer(world.database, mode) as port:
+@pytest.mark.parametrize(
+    ("mode", "ignored", "words"),
+    [
+        ("statement", "extra_float_digits,options", "were served by backends"),
+        ("session", "extra_float_digits,options", "a setting that a session brought was lost"),
+        ("session", "extra_float_digits", "unsupported startup parameter"),
+    ],
+)
+def test_other_ways_of_pooling_are_refused(world: World, mode: str, ignored: str, words: str) -> None:
+    with pgbouncer(world.database, mode, ignored) as port:
         found = world.connecting(port=port, sslmode="disable").demanding(sslmode="disable").findings()
-    assert found["pooler"].status == status, found["pooler"]
+    assert_red_alone(found, "pooler", words)
 
 
 def test_a_wrong_password_is_told_without_it(world: World) -> None:
@@ -754,6 +761,8 @@ def test_a_login_that_may_only_read_gets_answers(world: World) -> None:
         found = world.connecting(user=options["user"], password=options["password"]).findings()
     red = {one.id for one in found.values() if one.status == "failed"}
     assert red == {"rights", "writable"}
+    looking = world.connecting(user=options["user"], password=options["password"]).demanding(writes=False)
+    assert {one.id for one in looking.findings().values() if one.status == "warning"} == red
     unseen = {one.id for one in found.values() if one.status == "not_tested"}
     assert unseen == {"idle_in_transaction", "long_transactions", "running_dump"}
     assert 'GRANT pg_read_all_stats TO "auditor"' in found["long_transactions"].hint

@@ -74,7 +74,7 @@ DATABASE: dict[str, Any] = {
     "error": "",
     "tls": {"sslmode": "verify-full", "sslrootcert": "/srv/ca.pem", "in_use": True},
     "server_tls": {"in_use": True, "version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384"},
-    "pooler": {"announced": [5, 6], "backends": [[5, 5], [6, 6]], "error": ""},
+    "pooler": {"announced": [5, 6], "backends": [[5, 5], [6, 6]], "setting_kept": True, "error": ""},
     "server": {
         "version": "18.0", "version_num": 180000, "database": "default_db", "session_role": "gen_user",
         "role": "gen_user", "standby": False, "encoding": "UTF8", "database_bytes": 10 * MEBIBYTE,
@@ -154,8 +154,9 @@ class Case:
     def lock(self, **changes: Any) -> None:
         self.database["locks"].append({**LOCK, **changes})
 
-    def setting(self, name: str, value: str, unit: str = "") -> None:
+    def setting(self, name: str, value: str, unit: str = "") -> dict[str, str]:
         self.database["settings"][name] = {"value": value, "unit": unit, "source": "database"}
+        return {name: value}
 
     def unreached(self, reason: str, error: str = "connection failed") -> None:
         self.database = {"reached": False, "asked": False, "reason": reason, "error": error}
@@ -203,6 +204,12 @@ RED: list[tuple[str, Change, str]] = [
     ("tls", lambda c: c.unreached("tls", "server does not support SSL"), "does not support SSL"),
     ("pooler", lambda c: c.database["pooler"].update(backends=[[5, 5], [5, 5]]), "served by backends [5, 5]"),
     ("pooler", lambda c: c.database["pooler"].update(backends=[[5, 7], [6, 6]]), "served by backends [5, 7]"),
+    ("pooler", lambda c: c.database["pooler"].update(setting_kept=False), "setting that a session brought"),
+    (
+        "pooler",
+        lambda c: c.database.update(pooler={"error": "unsupported", "reason": "pooler"}),
+        "unsupported",
+    ),
     ("pooler", lambda c: c.unreached("pooler", "unsupported startup parameter"), "unsupported"),
     (
         "pooler",
@@ -315,6 +322,17 @@ RED: list[tuple[str, Change, str]] = [
 AMBER: list[tuple[str, Change, str]] = [
     ("tls_ca", lambda c: c.host["ca"].update(expires=NOW + 86400), "it ends at 2025-11-10"),
     ("pooler", lambda c: c.database["pooler"].update(announced=[1, 2]), "keeps sessions apart"),
+    (
+        "writable",
+        lambda c: (c.demand(writes=False), c.setting("default_transaction_read_only", "on")),
+        "refused",
+    ),
+    ("rights", lambda c: (c.demand(writes=False), c.database["rights"].update(member=False)), "may not act"),
+    (
+        "ownership",
+        lambda c: (c.demand(writes=False), c.database["owners"][0].update(ours=False)),
+        "a run that writes would be refused",
+    ),
     ("connections", lambda c: c.demand(application_connections=140), "may open 140"),
     ("protected_locks", lambda c: c.lock(mode="ShareUpdateExclusiveLock"), "SHARE UPDATE EXCLUSIVE"),
     (
