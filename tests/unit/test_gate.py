@@ -216,7 +216,9 @@ def test_what_could_not_be_read_is_no_finding() -> None:
 
 
 def test_without_a_verdict_on_a_client_lines_of_the_connection_count() -> None:
-    seen = without(look({CLIENT: log(**dict.fromkeys(CONNECTION_PATTERNS, 6))}), "whatsapp", "store")
+    seen = without(
+        look({CLIENT: log(None, "proven", **dict.fromkeys(CONNECTION_PATTERNS, 6))}), "whatsapp", "store"
+    )
     assert {finding.code for finding in judged(seen).findings} == CONNECTION_PATTERNS
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.rollout import gate_watch
-from ansible.module_utils.rollout.gate import GREEN, RED, Limits
+from ansible.module_utils.rollout.gate import GREEN, RED, Decision, Limits
 from ansible.module_utils.rollout.gate_watch import Watched, watch
 
 LIMITS = Limits(samples=3, red_samples=2)
@@ -158,7 +158,7 @@ def test_sources_that_were_broken_at_first_are_completed_later(app: App) -> None
     app.pm2_hangs = True
     app.before_look = lambda number: setattr(app, "pm2_hangs", number == 0)
     baseline = gate(app)
-    assert baseline.decision == gate_watch.Decision(GREEN, ("tolerated: PM2 did not answer",))
+    assert baseline.decision == Decision(GREEN, ("tolerated: PM2 did not answer",))
     assert baseline.reference["reading"]["pm2"]["services"] == {API: 7}
     assert baseline.reference["reading"]["whatsapp"] == {
         "pids": [7],
