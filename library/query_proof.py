@@ -12,7 +12,7 @@ description:
     columns that an insert leaves empty, CHECKs against the values in the code.
   - Nothing is executed. Statements are prepared and planned in a transaction that cannot write, by a session that is
     read-only in either mode. A login that may only read is enough.
-  - Planning a mutation locks its table in ROW EXCLUSIVE mode, as running it would, until the proof ends.
+  - Planning a mutation locks its table in ROW EXCLUSIVE mode, as running it would, and lets it go at once.
 options:
   chains:
     description: The calls, as RV(query_audit#module:chains) has them.

@@ -1,5 +1,7 @@
 """The generated library: its own tests in Node, and what the generator promises."""
 
+import itertools
+import json
 import random
 import re
 import subprocess
@@ -7,9 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.rollout.audit.chain import (
+    Chain,
+    Column,
+    Filter,
+    Known,
+    Literal,
+    Parameter,
+    Selection,
+)
 from ansible.module_utils.rollout.audit.javascript import RUNTIME, Library, Member, library, library_of
 from ansible.module_utils.rollout.audit.live_schema import LiveSchema
 from ansible.module_utils.rollout.audit.translate import translate
+from ansible.module_utils.rollout.audit.translate_result import Read
+from ansible.module_utils.rollout.audit.translate_sql import Sql
 
 from sandbox.databases import Database
 from tests.generated_library import environment, place_library
@@ -52,10 +65,10 @@ def test_the_runtime_passes_its_own_tests(database: Database, tmp_path: Path) ->
     [
         (".replaceAll('\"', '\"\"')", ""),
         ("[20, 21, 23, 700, 701, 1700]", "[21, 23, 700, 701]"),
-        ("REPEATABLE READ READ ONLY", "REPEATABLE READ READ WRITES"),
+        ("REPEATABLE READ READ ONLY", "READ COMMITTED READ ONLY"),
         ("query('ROLLBACK')", "query('COMMIT')"),
     ],
-    ids=["names unquoted", "numbers as texts", "no transaction", "nothing taken back"],
+    ids=["names unquoted", "numbers as texts", "no snapshot", "nothing taken back"],
 )
 def test_a_broken_runtime_does_not(database: Database, tmp_path: Path, right: str, wrong: str) -> None:
     """The control: each of these is what a test is for."""
@@ -115,6 +128,59 @@ def test_calls_that_differ_in_values_share_a_function(generated: Library) -> Non
     assert function_of("all columns") == function_of("star")
     assert function_of("limit above the cap") == function_of("limit")
     assert function_of("eq") != function_of("eq number")
+
+
+HOSTILE = [
+    "a`b",
+    "${missing}",
+    "it's",
+    'say "x"',
+    "back\\slash",
+    "*/ throw 1 /*",
+    "delete",
+    "имя",
+    "1st",
+    "line\nbreak\\",
+    "{function}",
+]
+
+
+def flattened(sql: Sql) -> str:
+    """SQL with $1, $2, … for its places, and single spaces."""
+    numbers = itertools.count(1)
+    parts = [part if isinstance(part, str) else f"${next(numbers)}" for part in sql]
+    return " ".join("".join(parts).split())
+
+
+def test_hostile_names_stay_names(tmp_path: Path) -> None:
+    """Names and values of the code go into JavaScript, too; what is sent is the SQL that was translated."""
+    members, expected = [], []
+    for at, name in enumerate(HOSTILE):
+        filters = (Filter("eq", Known(name), Literal(name)), Filter("gt", Known(name), Parameter(name)))
+        selection = Selection((Column(name, alias=name),))
+        chain = Chain(
+            f"{at}{name}.js", 1, 1, Known(name), "select", "exact", select=selection, filters=filters
+        )
+        (translation,) = translate(chain)
+        assert isinstance(translation.query, Read)
+        members.append(Member(chain, translation))
+        expected.append([flattened(translation.query.rows), [name, "undefined"]])
+    made = library(members, RUNTIME.read_text(encoding="utf-8"))
+    node = place_library(tmp_path, made.text)
+    names = json.dumps([function.name for function in made.functions])
+    (tmp_path / "run.cjs").write_text(
+        "const library = require('./library.cjs');\n"
+        "const sent = [];\n"
+        "const query = async ({ text, values }) => {\n"
+        "  sent.push([text, values]);\n"
+        "  return { rows: [] };\n"
+        "};\n"
+        f"Promise.all({names}.map((name) => library[name]({{ query }})))\n"
+        "  .then(() => console.log(JSON.stringify(sent)));\n",
+        encoding="utf-8",
+    )
+    run = subprocess.run([node.program, "run.cjs"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert [[" ".join(text.split()), values] for text, values in json.loads(run.stdout)] == expected
 
 
 def test_a_module_of_either_kind_can_import_it(generated: Library, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The proof of calls against a live schema: what it finds, what it leaves alone, and the proposal that mends it."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from ansible.module_utils.rollout.audit.proposal import proposal
 from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.options import ConnectionOptions
 
+from sandbox.credentials import ADMIN
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
 from tests import traces
@@ -221,7 +224,7 @@ def test_hostile_names_stay_names(stocked: Database, tmp_path: Path) -> None:
         tmp_path,
         """db.from('cl"; DROP TABLE clients; --').select('*')""",
         """db.from('clients').select('id').eq('na"me', "it's $loop0$ $items0$")""",
-        """db.from('clients').select('id').eq('name', "it's $loop0$ $items0$ \\\\' --")""",
+        """db.from('clients').select('id').eq('name', "it's $loop0$ $items0$ {tag} {items} {proven} \\\\' --")""",
         """db.from('new\\nDROP TABLE clients; --').insert({ 'a" int); DROP TABLE clients; --': 1 })""",
     )
     with Session(ConnectionOptions(**stocked.options), "test", read_only=True) as session:
@@ -240,6 +243,55 @@ def test_a_lock_that_is_not_had_is_no_verdict(stocked: Database) -> None:
         with Session(options, "test", read_only=True, lock_timeout_ms=50) as session:
             failures = try_all(session, "public", [statement])
             assert failures[statement].sqlstate == "55P03"
+
+
+def test_no_lock_of_planning_outlives_its_statement(stocked: Database) -> None:
+    held = (
+        "SELECT {} EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'RowExclusiveLock')"
+    )
+    statements = [
+        Statement("DELETE FROM clients"),
+        Statement(held.format("NOT"), check=True),
+        # The control: the look at the locks does see what is there.
+        Statement(held.format(""), check=True),
+    ]
+    with Session(ConnectionOptions(**stocked.options), "test", read_only=True) as session:
+        failures = try_all(session, "public", statements)
+    assert list(failures) == statements[2:]
+
+
+@pytest.fixture
+def standby() -> Iterator[PostgresServer]:
+    """A server in recovery: it follows nobody, but takes no writes, as a real standby."""
+    home = Path(tempfile.mkdtemp(prefix="rollout-standby-"))
+    server = PostgresServer(home, plaintext=True, durable=False)
+    try:
+        server.start()
+        with server.connect() as admin:
+            admin.execute("CREATE TABLE clients (id integer)")
+        server.stop()
+        signal = server.data / "standby.signal"
+        signal.touch()
+        owner = server.data.stat()
+        shutil.chown(signal, owner.st_uid, owner.st_gid)
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home)
+
+
+def test_a_standby_will_do(standby: PostgresServer, tmp_path: Path) -> None:
+    chains = chains_of(
+        tmp_path,
+        "db.from('clients').delete().eq('id', 1)",
+        "db.from('clients').select('id')",
+        "db.from('clients').delete().eq('nowhere', 1)",
+    )
+    options = ConnectionOptions(**standby.options(ADMIN, "postgres"))
+    with Session(options, "test", read_only=True) as session:
+        proof, _ = prove(session, "public", chains)
+    assert [verdict.outcome for verdict in proof.verdicts] == [RUNS, RUNS, FAILS]
 
 
 def test_planning_a_call_does_not_execute_a_function(stocked: Database, tmp_path: Path) -> None:

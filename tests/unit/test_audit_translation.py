@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pglast
 import pytest
 from ansible.module_utils.rollout.audit import live_schema
+from ansible.module_utils.rollout.audit.chain import Chain, Column, Filter, Group, Known, Literal, Selection
 from ansible.module_utils.rollout.audit.live_schema import (
     NOTHING,
     ROWS,
@@ -33,6 +35,8 @@ from ansible.module_utils.rollout.audit.translate_sql import (
     prepared,
 )
 from ansible.module_utils.rollout.audit.translate_write import write_sql
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from tests.audited_calls import chains_of
 
@@ -314,7 +318,33 @@ def test_a_value_is_written_as_javascript_and_postgrest_write_it(
 
 def test_names_are_always_quoted() -> None:
     assert identifier('a"b') == '"a""b"'
+    assert identifier("a\nb\\") == 'U&"a\\000Ab\\\\"'
     assert javascript_text("x") == "x"
+
+
+# No NUL: PostgreSQL has no text with one.
+TEXTS = st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(table_name=TEXTS, column=TEXTS, value=TEXTS)
+def test_whatever_is_in_the_source_the_sql_is_one_statement(table_name: str, column: str, value: str) -> None:
+    assume(column.strip(".") == column and ".." not in column and "->" not in column and column != "*")
+    assume(column.strip('"') == column)
+    select = Selection((Column(column, alias=value),))
+    filters = (
+        Filter("eq", Known(column), Literal(value)),
+        Group(
+            "or",
+            (Filter("ilike", Known(column), Literal(value)), Filter("in", Known(column), Literal((value,)))),
+        ),
+    )
+    chain = Chain("a.js", 1, 1, Known(table_name), "select", "exact", select=select, filters=filters)
+    (translation,) = translate(chain)
+    (statement,) = pglast.parse_sql(sql_of(translation))
+    found = statement.stmt
+    assert isinstance(found, pglast.ast.SelectStmt)
+    assert found.fromClause[0].relname == table_name
+    assert found.targetList[0].name == value
 
 
 def test_the_cap_can_be_taken_off(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ansible.module_utils.rollout.audit.translate_sql import Place, Sql, When, p
 #: What all functions share, written by hand. Read on the control node: Ansible carries Python files to targets only.
 RUNTIME = Path(__file__).with_name("library_runtime.cjs")
 _WORD = re.compile(r"[A-Za-z0-9]+")
+_DECLARED = re.compile(r"^(?:async )?(?:function|class|const) (\w+)", re.MULTILINE)
 _NAMED_FILTERS = 4
 
 
@@ -98,7 +99,8 @@ def library(members: Iterable[Member], runtime: str, max_rows: int | None = MAX_
             ]
         else:
             groups.setdefault(_skeleton(query), []).append(member)
-    names: set[str] = set()
+    # What the runtime calls its own, and the one operation whose name is a word of JavaScript.
+    names = {"delete", "types", "module", "require", *_DECLARED.findall(runtime)}
     functions = tuple(_function(group, names) for group in groups.values())
     parts = [
         _header(len(functions), sum(len(function.calls) for function in functions)),
@@ -393,7 +395,8 @@ def _place(place: Place) -> str:
 
 
 def _string(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+    escaped = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"')
+    return "'" + escaped.replace("'", "\\'") + "'"
 
 
 def _flag(value: bool) -> str:

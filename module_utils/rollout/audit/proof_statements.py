@@ -2,7 +2,8 @@
 cannot be planned. One round trip for all of them, in a transaction that cannot write.
 
 A statement that fails would end a pipeline, so the loop is on the server: in PL/pgSQL every statement has a
-subtransaction of its own. Subtransactions that write nothing take no transaction id and leave no WAL.
+subtransaction of its own. Subtransactions that write nothing take no transaction id and leave no WAL. Each is rolled
+back, so that the locks of planning are let go at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from ansible.module_utils.rollout.connection import Command, Session
 
 CHECK_VIOLATION = "23514"
+#: Raised when nothing failed. Of a class that PostgreSQL does not use.
+_PROVEN = "RP000"
 #: The plan was made; what is lacking is this login's right to execute it. EXPLAIN looks at rights last.
 INSUFFICIENT_PRIVILEGE = "42501"
 
@@ -42,10 +45,13 @@ BEGIN
                     EXECUTE 'EXPLAIN EXECUTE rollout_proof' || (item ->> 'explain');
                 END IF;
             END IF;
+            RAISE EXCEPTION USING ERRCODE = '{proven}';
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS sqlstate_seen = RETURNED_SQLSTATE, message_seen = MESSAGE_TEXT;
-            failures := failures || jsonb_build_array(
-                jsonb_build_array(item -> 'at', sqlstate_seen, message_seen, step));
+            IF sqlstate_seen <> '{proven}' THEN
+                failures := failures || jsonb_build_array(
+                    jsonb_build_array(item -> 'at', sqlstate_seen, message_seen, step));
+            END IF;
         END;
         DEALLOCATE ALL;
     END LOOP;
@@ -86,7 +92,7 @@ class Failure:
 def try_all(session: Session, schema: str, statements: Sequence[Statement]) -> dict[Statement, Failure]:
     """Try statements in one read-only transaction, and say which failed.
 
-    Takes the locks that planning takes (ROW EXCLUSIVE on what a mutation names), until the transaction ends.
+    Takes the locks that planning takes (ROW EXCLUSIVE on what a mutation names), each for its statement only.
 
     :raises StatementFailed: the whole could not be done
     """
@@ -96,6 +102,9 @@ def try_all(session: Session, schema: str, statements: Sequence[Statement]) -> d
     items = [_item(at, statement) for at, statement in enumerate(distinct)]
     text = json.dumps(items, ensure_ascii=False)
     quote, tag = _tag("items", text), _tag("loop", text)
+    script = _TRY_ALL.replace("{proven}", _PROVEN).replace("{tag}", tag)
+    # Last, because the text may hold anything.
+    script = script.replace("{items}", f"{quote}{text}{quote}")
     answers = session.run(
         [
             Command("BEGIN READ ONLY"),
@@ -103,7 +112,7 @@ def try_all(session: Session, schema: str, statements: Sequence[Statement]) -> d
             Command(
                 "SELECT set_config('search_path', quote_ident(%s) || ', public, pg_temp', true)", (schema,)
             ),
-            Command(_TRY_ALL.replace("{items}", f"{quote}{text}{quote}").replace("{tag}", tag)),
+            Command(script),
             Command("SELECT current_setting('rollout.proof_failures')"),
             Command("ROLLBACK"),
         ]

@@ -70,6 +70,8 @@ def _unknown_table(chain: Chain, schema: LiveSchema | None, name: str, max_rows:
 
 def _one(chain: Chain, table: str, schema: LiveSchema | None, name: str, max_rows: int | None) -> Translation:
     draft = Draft(schema, name, max_rows)
+    if isinstance(chain.schema, Dynamic):
+        draft.refuse("table.unknown", f"the schema is not known: {chain.schema.reason}")
     if isinstance(chain.table, Dynamic) and not chain.table.complete:
         draft.refuse("table.unknown", f"the table is chosen by the running code: {chain.table.reason}")
     if chain.operation not in OPERATIONS:

@@ -28,6 +28,7 @@ SPAN = "span"  # first and last row's numbers as a number of rows
 OFFSET = "offset"  # a number of rows to leave out
 JSON = "json"  # as JSON.stringify writes it
 
+_CONTROL = re.compile(r"[\x01-\x1f]")
 KEYWORDS = ("null", "true", "false", "unknown")
 
 
@@ -62,7 +63,7 @@ Sql: TypeAlias = "tuple[str | Place | When, ...]"
 
 def identifier(name: str) -> str:
     """A name as SQL, always quoted."""
-    return '"' + name.replace('"', '""') + '"'
+    return _quoted(name, '"')
 
 
 def qualified(schema: str, name: str) -> str:
@@ -71,7 +72,16 @@ def qualified(schema: str, name: str) -> str:
 
 def literal(text: str) -> str:
     """A text as SQL. Valid with standard_conforming_strings, the default of every supported version."""
-    return "'" + text.replace("'", "''") + "'"
+    return _quoted(text, "'")
+
+
+def _quoted(text: str, quote: str) -> str:
+    doubled = text.replace(quote, quote * 2)
+    if not _CONTROL.search(text):
+        return f"{quote}{doubled}{quote}"
+    # SQL is indented for the library: a line break may stand between words only.
+    escaped = _CONTROL.sub(lambda found: f"\\{ord(found[0]):04X}", doubled.replace("\\", "\\\\"))
+    return f"U&{quote}{escaped}{quote}"
 
 
 def joined(separator: str, pieces: Sequence[Sql]) -> Sql:
