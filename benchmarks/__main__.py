@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import ROOT, first_apply, no_op, past, report
+from benchmarks import ROOT, backup, first_apply, no_op, past, report
 from benchmarks.bench import CACHE, Bench
 from benchmarks.report import Section
 
@@ -23,6 +23,7 @@ EXPERIMENTS: dict[str, Callable[[Bench, Callable[[str], None]], list[Section]]] 
     "first-apply": first_apply.measure,
     "no-op": no_op.measure,
     "past": past.measure,
+    "backup": backup.measure,
 }
 
 
