@@ -70,6 +70,7 @@ SPECIFICATION: dict[str, dict[str, Any]] = {
     "flags": {"type": "list", "elements": "dict", "default": [], "options": _FLAG},
     "jobs": {"type": "list", "elements": "dict", "default": [], "options": _JOB},
     "owner_role": {"type": "str", "default": ""},
+    "pm2_home": {"type": "str", "default": ""},
     "pm2": {"type": "dict", "default": {}},
     "baileys": {"type": "dict", "default": {}},
 }
@@ -268,7 +269,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "flags": [
                     {name: flag[name] for name in ("name", "file", "service")} for flag in given["flags"]
                 ],
-                "pm2_home": str(given["pm2"].get("home") or ""),
+                "pm2_home": given["pm2_home"],
             },
             interpreter,
         )

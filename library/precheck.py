@@ -146,6 +146,10 @@ options:
     description: So is a session that is idle in a transaction for this long, seconds.
     type: int
     default: 10
+  pm2_home:
+    description: PM2_HOME, to find the processes of O(flags).
+    type: str
+    default: ""
   pm2:
     description: Arguments of M(pm2_info). Without C(services) it is not asked.
     type: dict

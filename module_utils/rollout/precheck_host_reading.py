@@ -208,7 +208,7 @@ def flag_values(flag: Flag, pm2_home: str) -> dict[str, Any]:
             facts["file"] = {"path": flag.file, "value": value_in_file(content, flag.name), "error": ""}
         except OSError as error:
             facts["file"] = {"path": flag.file, "value": None, "error": _said(error)}
-    if flag.service and pm2_home:
+    if flag.service:
         facts["processes"] = _running_values(flag, pm2_home)
     return facts
 
@@ -231,6 +231,8 @@ def value_in_file(content: str, name: str) -> str | None:
 
 def _running_values(flag: Flag, pm2_home: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"service": flag.service, "values": {}, "error": ""}
+    if not pm2_home:
+        return {**facts, "error": "where PM2 is, is not configured"}
     try:
         _, processes = pm2_daemon.read(pm2_home)
         pids = [process.pid for process in processes if process.name == flag.service and process.pid]

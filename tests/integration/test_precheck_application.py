@@ -114,6 +114,8 @@ def test_a_service_that_does_not_run_leaves_its_flag_untested(pm2: Pm2Daemon) ->
     found = judged({"flags": [facts]}, "true")["flags"]
     assert found.status == "not_tested"
     assert "PM2 runs no process of worker" in found.observed
+    facts = precheck_host_reading.flag_values(flag, "")
+    assert judged({"flags": [facts]}, "true")["flags"].status == "not_tested", "and never dropped"
 
 
 def test_the_modules_return_what_they_say(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
