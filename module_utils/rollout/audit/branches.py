@@ -22,6 +22,7 @@ from ansible.module_utils.rollout.audit.values import (
     Place,
     Unknown,
     Value,
+    merge,
     options,
     union,
 )
@@ -296,14 +297,12 @@ def _merged(value: Value, sources: list[Value], conditional: bool) -> Value:
         return value
     entries, unknown = dict(value.entries), value.unknown
     for source in sources:
-        if isinstance(source, Object):
-            for name, entry in source.entries.items():
-                entries[name] = Entry(
-                    entry.place, (conditional or entry.conditional) and name not in value.entries
-                )
-            unknown = unknown or source.unknown
-        else:
-            unknown = unknown or "Object.assign of something that is not known"
+        unknown = merge(entries, source, "Object.assign", optional=conditional) or unknown
+    if conditional:
+        entries = {
+            name: entry if name in value.entries else Entry(entry.place, True)
+            for name, entry in entries.items()
+        }
     return Object(entries, unknown)
 
 

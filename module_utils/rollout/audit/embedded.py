@@ -9,8 +9,8 @@ import re
 
 _HEREDOC = re.compile(rb"<<(?P<dash>-?)\s*(?P<quote>['\"\\]?)(?P<word>[A-Za-z_]\w*)['\"]?(?P<rest>[^\n]*)\n")
 _EVAL = re.compile(
-    rb"\b(?:node|nodejs|bun|deno|tsx|ts-node)\b(?:[ \t]+(?:-[\w-]+(?:=\S+)?|\\\n|eval))*?[ \t]+"
-    rb"(?:-e|-p|-pe|--eval|--print|-r\s+\S+\s+-e|eval)[ \t]+(?P<quote>['\"])"
+    rb"\b(?:node|nodejs|bun|deno|tsx|ts-node)\b(?:[ \t]+(?:[^\s'\"|;&<>]+|\\\n))*?[ \t]+"
+    rb"(?:-e|-p|-pe|--eval|--print|eval)[ \t=]+(?P<quote>['\"])"
 )
 _SCRIPT = re.compile(rb"<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
 _OTHER_TYPE = re.compile(

@@ -39,6 +39,8 @@ from ansible.module_utils.rollout.audit.values import (
     Union,
     Unknown,
     Value,
+    is_empty,
+    merge,
     options,
     union,
 )
@@ -337,7 +339,7 @@ class Evaluator:
             one, other = self.value(first), self.value(second)
             if word == "&&":
                 return union([Constant(False), other], "it depends on a condition")
-            kept = [option for option in options(one) if not _empty(option)]
+            kept = [option for option in options(one) if not is_empty(option)]
             if (
                 word == "||"
                 and len(kept) == 1
@@ -641,7 +643,7 @@ class Evaluator:
             return Unknown(f"environment variable {text[12:]}")
         found = self.value(Place(place.file, receiver, place.frame))
         if isinstance(found, Unknown):
-            return Unknown(f"{brief(text)}: {found.reason}" if "this" not in found.reason else brief(text))
+            return Unknown(f"{brief(text)}: {found.reason}" if found.reason != "this" else brief(text))
         return self.member(found, place.file.string(name), brief(place.file.string(receiver)))
 
     def _subscript(self, place: Place) -> Value:
@@ -733,7 +735,7 @@ class Evaluator:
             for value in self._own_member(owner, name):
                 if isinstance(value, Unknown):
                     unknown = value.reason
-                elif not (isinstance(value, Constant) and _empty(value)):
+                elif not (isinstance(value, Constant) and is_empty(value)):
                     found.append(value)
         if not found:
             return Unknown(unknown or f"this.{name} is not set in this code")
@@ -1244,35 +1246,6 @@ _HANDLERS = {
 }
 
 
-def merge(entries: dict[str, Entry], spread: Value, text: str, *, optional: bool = False) -> str:
-    """Put the keys of a spread value into an object's; why there may be more, or an empty text.
-
-    :param optional: the spread is ``...(condition && value)``: nothing is one of the choices. Elsewhere a value that
-        can be null is taken for one that is checked before.
-    """
-    unknown = ""
-    objects: list[Object] = []
-    for choice in options(spread):
-        if isinstance(choice, Object):
-            objects.append(choice)
-            unknown = unknown or choice.unknown
-        elif not (isinstance(choice, Constant) and _empty(choice)):
-            why = choice.reason if isinstance(choice, Unknown) else ""
-            unknown = unknown or f"{text} is spread" + (f" ({why})" if why and why != text else "")
-        elif optional:
-            objects.append(Object())
-    for choice in objects:
-        for key, entry in choice.entries.items():
-            always = all(key in other.entries and not other.entries[key].conditional for other in objects)
-            if always:
-                entries[key] = Entry(entry.place)
-            elif key not in entries:
-                entries[key] = Entry(entry.place, True)
-    if isinstance(spread, Union) and not spread.complete and not unknown:
-        unknown = f"{text} is spread ({spread.reason})"
-    return unknown
-
-
 def returns(file: SourceFile, function: Node) -> list[Node]:
     """The expressions that a function returns, those of functions inside it left out."""
     body = function.child_by_field_name("body")
@@ -1364,10 +1337,6 @@ def _joined(parts: tuple[str | Place, ...]) -> Value:
 def _joined_frames(inner: Frame | None, outer: Frame | None) -> Frame | None:
     """The frame that a function was made in counts before the one that it is called from."""
     return inner or outer
-
-
-def _empty(value: Value) -> bool:
-    return isinstance(value, Constant) and (value is UNDEFINED or value.value in (None, False, ""))
 
 
 def _perhaps_undefined(value: Value) -> bool:

@@ -400,8 +400,10 @@ def _find_entry_points(code: CodeBase, evaluator: Evaluator, given: list[str], r
         if not _ECOSYSTEM.search(path) or _COPY.search(path):
             continue
         for name, script in _services(code, evaluator, path):
-            folder = posixpath.dirname(path)
-            start = code.resolver.resolve(f"{folder}/x" if folder else "x", f"./{script.removeprefix('./')}")
+            # PM2 starts a script from the folder that it was called in: mostly the configuration's, or the top.
+            places = (path, "x")
+            started = (code.resolver.resolve(place, f"./{script.removeprefix('./')}") for place in places)
+            start = next((found for found in started if found is not None), None)
             if start is None:
                 result.problems.append(Note(path, f"the script of {name} is not among the files: {script}"))
             elif (name, start) not in result.entry_points:

@@ -80,7 +80,7 @@ RULES = {
         Rule(
             "head-count",
             WARNING,
-            "A HEAD request has no body: on a missing table error is empty and count is null, as if there were no rows.",
+            "A HEAD request has no body: on a missing table error is empty and count is null, as if it had no rows.",
         ),
         Rule("unknown-option", WARNING, "supabase-js ignores an option that it does not know."),
         Rule(

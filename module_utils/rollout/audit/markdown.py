@@ -107,9 +107,8 @@ def _patterns(content: Mapping[str, Any]) -> str:
     )
     more = f"\n\n{len(found) - MOST_PATTERNS} more are in audit.json." if len(found) > MOST_PATTERNS else ""
     return (
-        f"## Patterns\n\n{len(found)} patterns with table and columns, {len(content['shapes'])} shapes without. {ranked}\n\n"
-        + _table(("Pattern", "Calls", "Reached", "Services"), rows)
-        + more
+        f"## Patterns\n\n{len(found)} patterns with table and columns, {len(content['shapes'])} shapes without. "
+        f"{ranked}\n\n" + _table(("Pattern", "Calls", "Reached", "Services"), rows) + more
     )
 
 

@@ -34,6 +34,7 @@ _REDACTED = "(left out)"
 _PRIVATE = re.compile(
     r"\+?\d[\d\s()-]{8,}\d|[A-Za-z0-9_\-+/=.]{32,}|[^\s@]+@[^\s@]+\.[a-z]{2,}|://[^\s/]*:[^\s/]*@"
 )
+_LONGEST = 300
 _ORDER = {"fails": 0, "unknown": 1, NOT_PROVEN: 2, "runs": 3}
 
 
@@ -259,8 +260,9 @@ def _shown(value: Any) -> Any:
 
 
 def private(text: str) -> str:
-    """A text of the code without what could be a telephone number, an address or a key."""
-    return _PRIVATE.sub(_REDACTED, text)
+    """A text of the code without what could be a telephone number, an address or a key, and not too long."""
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
+    return _PRIVATE.sub(_REDACTED, shown)
 
 
 def _name(name: Name) -> str:

@@ -212,3 +212,37 @@ def union(values: Sequence[Value], reason: str, complete: bool = True) -> Value:
     if not flat:
         return Unknown(reason)
     return Union(tuple(flat), complete, reason)
+
+
+def is_empty(value: Value) -> bool:
+    """``undefined``, ``null``, ``false`` or an empty text."""
+    return isinstance(value, Constant) and (value is UNDEFINED or value.value in (None, False, ""))
+
+
+def merge(entries: dict[str, Entry], spread: Value, text: str, *, optional: bool = False) -> str:
+    """Put the keys of a spread value into an object's; why there may be more, or an empty text.
+
+    :param optional: the spread is ``...(condition && value)``: nothing is one of the choices. Elsewhere a value that
+        can be null is taken for one that is checked before.
+    """
+    unknown = ""
+    objects: list[Object] = []
+    for choice in options(spread):
+        if isinstance(choice, Object):
+            objects.append(choice)
+            unknown = unknown or choice.unknown
+        elif not (isinstance(choice, Constant) and is_empty(choice)):
+            why = choice.reason if isinstance(choice, Unknown) else ""
+            unknown = unknown or f"{text} is spread" + (f" ({why})" if why and why != text else "")
+        elif optional:
+            objects.append(Object())
+    for choice in objects:
+        for key, entry in choice.entries.items():
+            always = all(key in other.entries and not other.entries[key].conditional for other in objects)
+            if always:
+                entries[key] = Entry(entry.place)
+            elif key not in entries:
+                entries[key] = Entry(entry.place, True)
+    if isinstance(spread, Union) and not spread.complete and not unknown:
+        unknown = f"{text} is spread ({spread.reason})"
+    return unknown

@@ -1,0 +1,1 @@
+"""The audit of the application's queries as a plain command: ``python -m audit``."""
