@@ -141,7 +141,7 @@ HOSTILE = [
     "имя",
     "1st",
     "line\nbreak\\",
-    "{function}",
+    "nothing\0after",
 ]
 
 

@@ -17,8 +17,9 @@ from ansible.module_utils.rollout.audit.translate_sql import (
     qualified,
 )
 
-#: Stands in a call's SQL for the function with its arguments, which depend on the keys that the caller gives.
-FUNCTION = "{function}"
+#: Stands in a call's SQL for the function with its arguments, which depend on the keys that the caller gives. No name
+#: and no text in SQL holds it.
+FUNCTION = "\0"
 
 
 def call_query(draft: Draft, chain: Chain, name: str, answer: Answer) -> Call | None:

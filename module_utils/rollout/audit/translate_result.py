@@ -71,7 +71,7 @@ class Write:
 class Call:
     """A function's call.
 
-    :ivar rows: the SELECT; ``{function}`` in it stands for the function with its arguments
+    :ivar rows: the SELECT; a NUL in it stands for the function with its arguments
     """
 
     function: FunctionFacts

@@ -76,7 +76,8 @@ def literal(text: str) -> str:
 
 
 def _quoted(text: str, quote: str) -> str:
-    doubled = text.replace(quote, quote * 2)
+    # PostgreSQL has no NUL, and PostgREST cuts there.
+    doubled = text.partition("\0")[0].replace(quote, quote * 2)
     if not _CONTROL.search(text):
         return f"{quote}{doubled}{quote}"
     # SQL is indented for the library: a line break may stand between words only.
