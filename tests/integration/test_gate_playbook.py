@@ -312,7 +312,7 @@ def test_a_connection_that_is_lost_for_a_moment_is_tolerated(
         project = site(
             gate_samples=5, gate_red_samples=5, gate_baseline_samples=5, gate_whatsapp_health_url=url
         )
-        with meanwhile(application, FIRST_IN_FORCE, lambda: migrated.set() is None):
+        with meanwhile(application, FIRST_IN_FORCE, migrated.set):
             run = project.run_job()
     assert run.code == 0, run.output
     gate = project.sections[f"gate after migration {FIRST}"]
@@ -500,7 +500,7 @@ def test_in_a_fleet_a_red_host_ends_the_run_and_takes_back_only_its_own(
             }
         ),
     )
-    inventory = {"application": {"hosts": dict.fromkeys(("app", "other"), {})}}
+    inventory: dict[str, Any] = {"application": {"hosts": {"app": {}, "other": {}}}}
     project.write("inventory/prod/hosts.yml", yaml.safe_dump(inventory))
     with meanwhile(application, FIRST_IN_FORCE, lambda: break_application(application, "logout") or True):
         run = project.run_job()
