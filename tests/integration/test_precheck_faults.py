@@ -4,7 +4,6 @@ Each fault has to turn its own item red and no other one. What is asked by the w
 Ansible's configuration, an unreachable host …) is in test_precheck_role.py.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -361,7 +360,6 @@ def copy(primary: PostgresServer, standby: PostgresServer) -> None:
     standby.home.mkdir()
     account.own(standby.home)
     shutil.copy(primary.passfile, standby.passfile)
-    account.own(standby.passfile)
     options = primary.public_options(ADMIN, "postgres")
     subprocess.run(
         [
@@ -381,8 +379,6 @@ def copy(primary: PostgresServer, standby: PostgresServer) -> None:
         check=True,
         capture_output=True,
     )
-    # The program of a system user has read it; libpq takes only one's own.
-    os.chown(standby.passfile, os.geteuid(), os.getegid())
 
 
 @contextmanager

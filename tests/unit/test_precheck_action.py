@@ -14,7 +14,14 @@ from tests.action_tasks import make_action
 from tests.migration_folders import write_migration
 
 PYTHON = json.dumps({"python": "3.12", "can_make_environment": True, "folder": "environment"})
-HOST = {"disks": [], "backup_disk": None, "checkout": None, "client_tools": [], "ca": None, "flags": []}
+HOST: dict[str, Any] = {
+    "disks": [],
+    "backup_disk": None,
+    "checkout": None,
+    "client_tools": [],
+    "ca": None,
+    "flags": [],
+}
 UNREACHED = {"reached": False, "asked": False, "reason": "refused", "error": "Connection refused"}
 ANSWERS: dict[str, Any] = {
     "host_precheck_info": {"facts": HOST},
