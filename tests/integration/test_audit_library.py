@@ -159,7 +159,7 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
         filters = (Filter("eq", Known(name), Literal(name)), Filter("gt", Known(name), Parameter(name)))
         selection = Selection((Column(name, alias=name),))
         chain = Chain(
-            f"{at}{name}.js", 1, 1, Known(name), "select", "exact", select=selection, filters=filters
+            f"{at:02}{name}.js", 1, 1, Known(name), "select", "exact", select=selection, filters=filters
         )
         (translation,) = translate(chain)
         assert isinstance(translation.query, Read)
