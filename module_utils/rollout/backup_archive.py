@@ -109,13 +109,16 @@ def parse(listing: str, schemas: Collection[str]) -> Archive:
     )
 
 
-def for_scratch(archive: Archive) -> list[str]:
-    """The lines to restore into a scratch target: everything that lies in schemas, and nothing of the server's."""
+def for_scratch(archive: Archive, schemas: Collection[str]) -> list[str]:
+    """The lines to restore into a scratch target: everything that lies in schemas, and nothing of the server's.
+
+    :param schemas: schemas that the target has already
+    """
     return [
         item.line
         for item in archive.items
         if item.kind not in _NOT_IN_SCRATCH
-        and not (item.kind == "SCHEMA" and item.name == "public")
+        and not (item.kind == "SCHEMA" and item.name in schemas)
         and not (
             item.kind in ("COMMENT", "SECURITY LABEL")
             and item.schema == "-"

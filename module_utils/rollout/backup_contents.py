@@ -55,8 +55,7 @@ SELECT n.nspname, 'function ' || p.proname || '(' || oidvectortypes(p.proargtype
   FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
   JOIN pg_namespace n ON n.oid = p.pronamespace WHERE d.deptype = 'e'
 UNION ALL
-SELECT n.nspname, CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'view ' WHEN 'S' THEN 'sequence '
-                                 WHEN 'f' THEN 'foreign table ' ELSE 'table ' END || c.relname
+SELECT n.nspname, 'relation ' || c.relname
   FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE d.deptype = 'e'
 UNION ALL
@@ -323,10 +322,10 @@ def sql_name(schema: str, name: str) -> str:
 
 
 def _belongs_to(name: str, entry: Entry, schema: str) -> set[tuple[str, str]]:
-    """The names under which an entry could be an extension's: its own, and its table's."""
+    """The names under which an entry could be an extension's: its own, and its table's or view's."""
     plain = name.removeprefix("comment on ")
-    table = catalog.table_of(plain, entry)
-    return {(schema, plain), (schema, f"table {table}")}
+    relation = catalog.table_of(plain, entry) or plain.removeprefix("foreign ").partition(" ")[2]
+    return {(schema, plain), (schema, f"relation {relation}")}
 
 
 def _named(tables: Iterable[str], relations: Mapping[int, _Relation], database: str) -> set[int]:

@@ -179,7 +179,7 @@ def _restore(
     dump: Path,
 ) -> None:
     with (
-        listed(backup_archive.for_scratch(archive)) as use_list,
+        listed(backup_archive.for_scratch(archive, scratch.schemas)) as use_list,
         backup_programs.access(
             scratch.options, f"{settings.application_name} {settings.run_id} scratch"
         ) as way,

@@ -73,12 +73,14 @@ class Scratch:
     :ivar how: ``database`` or ``local``
     :ivar where: in words
     :ivar extensions_missing: extensions of the source that it could not have
+    :ivar schemas: that it has already
     """
 
     how: str
     where: str
     options: ConnectionOptions
     extensions_missing: tuple[str, ...] = ()
+    schemas: frozenset[str] = frozenset({"public"})
 
 
 @contextmanager
@@ -114,7 +116,8 @@ def scratch_database(
                 ]
             )
             missing = _prepare(keeper, source)
-            yield Scratch("database", f"database {name} on the source's server", target, missing)
+            where = f"database {name} on the source's server"
+            yield Scratch("database", where, target, missing, _schemas(source, missing))
     finally:
         with open_session(options) as session:
             session.run_alone(Command(f'DROP DATABASE IF EXISTS "{name}"'))
@@ -195,7 +198,8 @@ def local_server(folder: Path, programs: Programs, source: Contents) -> Iterator
             missing = _prepare(keeper, source)
             for role in sorted(_policy_roles(source.catalogs)):
                 keeper.run([Command(f"CREATE ROLE {_quoted(role)} NOLOGIN")])
-        yield Scratch("local", f"a throw-away PostgreSQL {programs.version} on this host", options, missing)
+        where = f"a throw-away PostgreSQL {programs.version} on this host"
+        yield Scratch("local", where, options, missing, _schemas(source, missing))
     finally:
         if process is not None:
             _stop(process)
@@ -391,6 +395,12 @@ def _prepare(session: Session, source: Contents) -> tuple[str, ...]:
         except StatementFailed:
             missing.append(name)
     return tuple(missing)
+
+
+def _schemas(source: Contents, missing: tuple[str, ...]) -> frozenset[str]:
+    """The schemas that :func:`_prepare` made."""
+    made = {schema for name, schema in source.extensions.items() if name not in missing}
+    return frozenset({"public", *made})
 
 
 def _policy_roles(catalogs: Mapping[str, Mapping[str, Entry]]) -> set[str]:

@@ -199,7 +199,13 @@ def test_a_subset_holds_the_rows_that_it_needs_and_the_whole_structure(
         backup.make(options_of(filled), settings_for(tmp_path, schemas=("nowhere",)))
 
 
-def test_odd_names_kinds_and_shapes_survive(database: Database, tmp_path: Path, createdb: None) -> None:
+@pytest.mark.parametrize("scratch", ["local", "database"])
+def test_odd_names_kinds_and_shapes_survive(
+    database: Database, tmp_path: Path, createdb: None, scratch: str
+) -> None:
+    with database.connect_admin() as admin:
+        # Of a kind that the owner could not make again.
+        admin.execute("CREATE SCHEMA monitoring; CREATE EXTENSION pg_buffercache SCHEMA monitoring")
     with database.connect() as owner:
         owner.execute(
             """
@@ -218,11 +224,22 @@ def test_odd_names_kinds_and_shapes_survive(database: Database, tmp_path: Path, 
             CREATE SEQUENCE down INCREMENT -1; SELECT nextval('down'), nextval('down');
             CREATE TABLE parent (word varchar CHECK (word IN ('a', 'b,''c'))); CREATE TABLE child () INHERITS (parent);
             INSERT INTO parent VALUES ('a'); INSERT INTO child VALUES ('b,''c');
-            GRANT SELECT ON one TO auditor;
+            GRANT SELECT ON one TO auditor; GRANT EXECUTE ON FUNCTION cleanup_expired_whatsapp_keys TO auditor;
+            ALTER TABLE one ENABLE ROW LEVEL SECURITY; CREATE POLICY seen ON one FOR SELECT TO auditor USING (id > 0);
+            CREATE EXTENSION hstore; CREATE TABLE with_extension (h hstore); INSERT INTO with_extension VALUES ('a=>1');
+            CREATE FUNCTION loud(t text) RETURNS text LANGUAGE plpgsql AS $x$
+            BEGIN
+            --
+            -- Name: trap; Type: TABLE; Schema: public; Owner: nobody
+            --
+            -- unrestrict
+            RETURN (ARRAY['a'::varchar])::text[]; END $x$;
+            SELECT lo_from_bytea(0, 'large');
             """
         )
-    outcome = backup.make(options_of(database), settings_for(tmp_path))
+    outcome = backup.make(options_of(database), settings_for(tmp_path, scratch=scratch))
     assert outcome.backup is not None and outcome.backup.proof.equal
+    assert outcome.backup.proof.extensions_missing == (("pg_buffercache",) if scratch == "database" else ())
     assert outcome.backup.tables['Odd schema.Ta.b"le %s $1'].rows == 1
     assert outcome.backup.tables["public.parent"].rows == outcome.backup.tables["public.child"].rows == 1
 
