@@ -110,16 +110,21 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """All findings for a terminal: a paragraph for each that needs attention, a line for the others."""
+    """All findings for a terminal: a paragraph for each that needs attention, the others in short."""
     blocks = []
     number = 0
     for finding in ordered(findings):
         if finding.status in ("failed", "warning"):
             number += 1
             blocks.append(_paragraph(number, finding))
-    untested = [finding for finding in findings if finding.status == "not_tested"]
+    # Many items may have one reason, such as a host that does not answer.
+    untested: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.status == "not_tested":
+            untested.setdefault(f"{finding.observed} {finding.hint}".rstrip(), []).append(finding.id)
     if untested:
-        blocks.append("\n".join(["Not tested:", *(_line(finding) for finding in untested)]))
+        lines = [_wrapped(f"  {', '.join(ids)}: {why}", " " * 6) for why, ids in untested.items()]
+        blocks.append("\n".join(["Not tested:", *lines]))
     good = [finding.id for finding in findings if finding.status == "passed"]
     if good:
         blocks.append(_wrapped(f"Passed: {', '.join(good)}", "  "))
@@ -136,11 +141,6 @@ def _paragraph(number: int, finding: Finding) -> str:
         if value:
             lines.append(_wrapped(f"   {label}: {value}", " " * 6))
     return "\n".join(lines)
-
-
-def _line(finding: Finding) -> str:
-    hint = f" {finding.hint}" if finding.hint else ""
-    return _wrapped(f"  {finding.id}: {finding.observed}{hint}", " " * 6)
 
 
 def _wrapped(line: str, indent: str) -> str:

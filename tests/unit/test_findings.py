@@ -73,6 +73,13 @@ def test_the_text_has_a_paragraph_for_each_that_needs_attention() -> None:
     ]
 
 
+def test_one_reason_is_told_once_for_all_that_it_kept_from_being_tested() -> None:
+    others = [finding(id, not_tested("", "the host does not answer")) for id in ("one", "two")]
+    assert text([others[0], UNASKED, others[1]]) == (
+        "Not tested:\n  one, two: the host does not answer\n  unasked: not configured Configure it."
+    )
+
+
 def test_long_lines_are_broken_between_words_only() -> None:
     path = "/" + "x" * WIDTH
     long = finding("long", failed("word " * 60, f"first line\nsecond {path}", "word " * 60))
