@@ -300,7 +300,11 @@ RULES = (
         "The form of the answer depends on the running code.",
     ),
     Rule(
-        "modifier.unknown", "a method that is not listed here", "", REFUSED, "As .setHeader(): there is no request."
+        "modifier.unknown",
+        "a method that is not listed here",
+        "",
+        REFUSED,
+        "As .setHeader(): there is no request.",
     ),
     Rule(
         "schema.missing",
