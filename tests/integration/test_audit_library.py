@@ -5,7 +5,6 @@ import json
 import random
 import re
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from ansible.module_utils.rollout.audit.chain import (
     Parameter,
     Selection,
 )
-from ansible.module_utils.rollout.audit.javascript import RUNTIME, Library, Member, library, library_of
+from ansible.module_utils.rollout.audit.javascript import RUNTIME, Library, Member, library
 from ansible.module_utils.rollout.audit.live_schema import LiveSchema
 from ansible.module_utils.rollout.audit.translate import translate
 from ansible.module_utils.rollout.audit.translate_result import Read
@@ -107,12 +106,6 @@ def test_every_call_has_a_function_or_a_reason(members: list[Member], generated:
     assert served & set(refused) == set()
     assert all(refused.values())
     assert all(f"// {place}: {'; '.join(reasons)}" in generated.text for place, reasons in generated.refused)
-
-
-def test_a_code_base_gets_a_library_without_its_tests(members: list[Member], generated: Library) -> None:
-    chains = [member.chain for member in members]
-    assert library_of(chains, LiveSchema("api")).text == generated.text
-    assert library_of([replace(chain, test=True) for chain in chains]).functions == ()
 
 
 def test_calls_that_differ_in_values_share_a_function(generated: Library) -> None:

@@ -106,6 +106,7 @@ VERDICTS = [
     ("db.rpc('count_visits', { client: 'x' })", "22P02"),
     ("db.rpc('missing')", "PGRST202"),
     ("db.from(value).select('*')", "?"),
+    ("db.schema('other').from('clients').select('surname')", "?"),
 ]
 
 

@@ -356,7 +356,10 @@ def test_the_cap_can_be_taken_off(tmp_path: Path) -> None:
 def test_another_schema_is_not_looked_up_in_this_one(tmp_path: Path) -> None:
     (chain,) = chains_of(tmp_path, "db.schema('other').from('clients').select('id, companies(title)')")
     (translation,) = translate(chain, SCHEMA)
-    assert [gap.rule for gap in translation.gaps] == ["schema.missing"]
+    assert [(gap.rule, gap.library) for gap in translation.gaps] == [
+        ("schema.missing", False),
+        ("schema.missing", True),
+    ]
     assert 'FROM "other"."clients"' in sql_of(translation)
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible.module_utils.rollout.audit.chain import Chain, Literal, Parameter, Value
-from ansible.module_utils.rollout.audit.live_schema import LiveSchema
-from ansible.module_utils.rollout.audit.translate import MAX_ROWS, translate
+from ansible.module_utils.rollout.audit.translate import MAX_ROWS
 from ansible.module_utils.rollout.audit.translate_call import FUNCTION
 from ansible.module_utils.rollout.audit.translate_result import Call, Query, Read, Translation, Write
 from ansible.module_utils.rollout.audit.translate_sql import Place, Sql, When, places
@@ -61,22 +60,6 @@ class Library:
     text: str
     functions: tuple[Function, ...]
     refused: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-def library_of(
-    chains: Iterable[Chain], schema: LiveSchema | None = None, max_rows: int | None = MAX_ROWS
-) -> Library:
-    """The module for the calls of a code base, without those of its tests.
-
-    :param schema: the live one; without it embedded resources, functions and upserts on the primary key have none
-    """
-    members = [
-        Member(chain, translation)
-        for chain in chains
-        if not chain.test
-        for translation in translate(chain, schema, max_rows=max_rows)
-    ]
-    return library(members, RUNTIME.read_text(encoding="utf-8"), max_rows)
 
 
 def library(members: Iterable[Member], runtime: str, max_rows: int | None = MAX_ROWS) -> Library:

@@ -52,24 +52,28 @@ def translate(
     :param schema_name: that the tables are in, unless the chain names another
     :param max_rows: most rows that a select gives; ``None`` for no cap
     """
-    name = schema.name if schema else schema_name
-    if isinstance(chain.schema, Known) and chain.schema.value != name:
-        # Another schema than the one that was read: its tables are not known.
-        schema, name = None, chain.schema.value
+    own = chain.schema.value if isinstance(chain.schema, Known) else ""
+    name = own or (schema.name if schema else schema_name)
+    known = schema if schema is not None and schema.name == name else None
+
+    def draft() -> Draft:
+        made = Draft(known, name, max_rows)
+        if schema is not None and known is None:
+            made.refuse("schema.missing", f"schema {name} was not read", library=False)
+        return made
+
     if not chain.tables:
-        return (_unknown_table(chain, schema, name, max_rows),)
-    return tuple(_one(chain, table, schema, name, max_rows) for table in chain.tables)
+        return (_unknown_table(draft(), chain),)
+    return tuple(_one(draft(), chain, table) for table in chain.tables)
 
 
-def _unknown_table(chain: Chain, schema: LiveSchema | None, name: str, max_rows: int | None) -> Translation:
-    draft = Draft(schema, name, max_rows)
+def _unknown_table(draft: Draft, chain: Chain) -> Translation:
     reason = chain.table.reason if isinstance(chain.table, Dynamic) else "no table"
     draft.refuse("table.unknown", f"the table is not known: {reason}")
     return _finished(draft, "", None)
 
 
-def _one(chain: Chain, table: str, schema: LiveSchema | None, name: str, max_rows: int | None) -> Translation:
-    draft = Draft(schema, name, max_rows)
+def _one(draft: Draft, chain: Chain, table: str) -> Translation:
     if isinstance(chain.schema, Dynamic):
         draft.refuse("table.unknown", f"the schema is not known: {chain.schema.reason}")
     if isinstance(chain.table, Dynamic) and not chain.table.complete:
