@@ -70,6 +70,8 @@ DEFAULTS: tuple[Mapping[str, Any], ...] = (
         "regex": (
             r".*?(?:(?:relation|column|function|operator|type|schema|table) .{1,200}? does not exist"
             r"|permission denied for |violates [a-z -]+ constraint|null value in column|invalid input syntax for"
+            # A prepared SELECT * after ADD COLUMN (0A000).
+            r"|cached plan must not change result type"
             r"|deadlock detected|canceling statement due to|remaining connection slots|too many (?:clients|connections)"
             r"|terminating connection|Connection terminated|ECONNREFUSED|ECONNRESET|ETIMEDOUT)"
         ),

@@ -96,6 +96,21 @@ def test_any_time_or_none_before_the_line(time: str, line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        'relation "bookings" does not exist',
+        "cached plan must not change result type",
+        'null value in column "phone" of relation "clients" violates not-null constraint',
+        "canceling statement due to lock timeout",
+        "Failed to save: connect ECONNREFUSED 127.0.0.1:5432",
+    ],
+)
+def test_what_a_migration_can_do_to_the_application(text: str) -> None:
+    assert pattern_of(f"error: {text}") == "database_error"
+    assert pattern_of(f"info: {text}") != "database_error"
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"",
