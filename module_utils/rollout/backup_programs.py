@@ -80,6 +80,8 @@ def find_programs(bin_dir: str, server_major: int, *, with_server: bool = False)
             looked_at.append(f"{folder} ({found.version}) lacks {' or '.join(SERVER)}")
         else:
             usable.append(found)
+    if usable and bin_dir and usable[0].folder == Path(bin_dir):
+        return usable[0]
     if usable:
         return min(usable, key=lambda programs: programs.major)
     wanted = " and ".join((*CLIENT, *SERVER) if with_server else CLIENT)

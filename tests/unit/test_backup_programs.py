@@ -81,6 +81,8 @@ def test_a_server_may_lie_elsewhere_than_the_named_clients(machine: Path) -> Non
         backup_programs.find_programs(str(named), 16, with_server=True)
     whole = install(machine / "lib/17/bin", "17.1", ("pg_dump", "pg_restore", "initdb", "postgres"))
     assert backup_programs.find_programs(str(named), 16, with_server=True).folder == whole
+    # A named folder that has everything is taken, though another one is nearer.
+    assert backup_programs.find_programs(str(whole), 15, with_server=True).folder == whole
 
 
 def test_the_password_is_in_memory_and_nowhere_else() -> None:
