@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from ansible.module_utils.rollout.audit import embedded, modules
 from ansible.module_utils.rollout.audit.assembly import Assembler
-from ansible.module_utils.rollout.audit.builders import Follower
+from ansible.module_utils.rollout.audit.builders import Follower, Link
 from ansible.module_utils.rollout.audit.chain import Chain
-from ansible.module_utils.rollout.audit.clients import MOCKED, REAL, judge
+from ansible.module_utils.rollout.audit.clients import BUILDER_METHODS, MOCKED, REAL, judge
 from ansible.module_utils.rollout.audit.evaluation import Evaluator, scalar_text
 from ansible.module_utils.rollout.audit.sources import MAX_BYTES, Source
 from ansible.module_utils.rollout.audit.syntax import SourceFile, language_of
@@ -35,6 +35,9 @@ _NOT_TEXT = re.compile(
 #: ``.from(``, ``?.from(``, ``['from'](``, ``.from<T>(``.
 HIT = re.compile(
     rb"(?:\.\s*|\[\s*['\"`])(?P<method>from|rpc)(?:['\"`]\s*\])?\s*(?:\?\.\s*)?(?:<[^;(){}]*>\s*)?\("
+)
+_METHOD = re.compile(
+    rb"\.\s*(" + "|".join(sorted(BUILDER_METHODS, key=len, reverse=True)).encode() + rb")\s*\("
 )
 _TEST = re.compile(
     r"(?:^|/)(?:__tests__|__mocks__|tests?|spec|e2e)/|\.(?:test|spec|mock)\.[cm]?[jt]sx?$|[-_.]test\.[cm]?[jt]sx?$"
@@ -80,6 +83,18 @@ class Note:
 
 
 @dataclass
+class Method:
+    """How often the text search finds one of the builder's methods, and how often it is part of a call.
+
+    :ivar elsewhere: ``file:line`` where it is not: a method of the same name of something else
+    """
+
+    found: int = 0
+    in_calls: int = 0
+    elsewhere: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Audit:
     """What was found in one code base.
 
@@ -89,6 +104,7 @@ class Audit:
     :ivar entry_points: names of services and their first files
     :ivar reach: names of the services that reach a file, by file
     :ivar text_hits: what the text search finds in all files that were read as code, copies among them, by method
+    :ivar methods: the builder's methods in the files that hold a call, copies left out
     :ivar read: how many files were read as code
     """
 
@@ -103,6 +119,7 @@ class Audit:
     entry_points: list[tuple[str, str]] = field(default_factory=list)
     reach: dict[str, list[str]] = field(default_factory=dict)
     text_hits: dict[str, int] = field(default_factory=dict)
+    methods: dict[str, Method] = field(default_factory=dict)
     read: int = 0
     files: int = 0
 
@@ -207,6 +224,7 @@ def audit(source: Source, entry_points: Iterable[str] = ()) -> Audit:
     extractor = _Extractor(evaluator, result)
     for file in candidates:
         extractor.extract(file)
+    extractor.count_methods(candidates)
     result.problems += code.problems
     result.skipped += [Note(path, reason) for path, reason in source.left_out()]
     result.chains.sort(key=lambda chain: (chain.file, chain.line, chain.column, chain.caller))
@@ -307,6 +325,7 @@ class _Extractor:
         self._follower = Follower(evaluator)
         self._assembler = Assembler(evaluator)
         self._result = result
+        self._used: set[tuple[str, int]] = set()
 
     def extract(self, file: SourceFile) -> None:
         """Every call of a file."""
@@ -325,11 +344,26 @@ class _Extractor:
             requests = self._follower.follow(file, call, method)
             kind, reason = judge(self._evaluator, file, call, method, requests)
             if kind == REAL:
+                for request in requests:
+                    self._used.update(_method_place(link) for link in request.links[1:])
                 self._result.chains += _different(
                     [self._assembler.chain(file, request) for request in requests]
                 )
             else:
                 self._add(file, node, method, "mock" if kind == MOCKED else "no call", reason)
+
+    def count_methods(self, files: list[SourceFile]) -> None:
+        """Compare what the text search finds of every method of a builder with what was followed."""
+        for file in files:
+            for match in _METHOD.finditer(file.text):
+                name = match[1].decode()
+                method = self._result.methods.setdefault(name, Method())
+                method.found += 1
+                if (file.path, match.start(1)) in self._used:
+                    method.in_calls += 1
+                else:
+                    line = file.text.count(b"\n", 0, match.start(1)) + 1
+                    method.elsewhere.append(f"{file.path}:{line}")
 
     def _sight(
         self, file: SourceFile, offset: int, node: Node, method: str, damage: list[tuple[int, int]]
@@ -357,6 +391,12 @@ class _Extractor:
         self._result.sightings.append(
             Sighting(file.path, file.line(node), file.column(node), method, kind, reason)
         )
+
+
+def _method_place(link: Link) -> tuple[str, int]:
+    callee = link.place.node.child_by_field_name("function")
+    name = callee.child_by_field_name("property") if callee is not None else None
+    return link.place.file.path, name.start_byte if name is not None else -1
 
 
 def _call_of(file: SourceFile, node: Node) -> Node | None:

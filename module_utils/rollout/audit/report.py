@@ -81,6 +81,10 @@ def _totals(audit: Audit, listed: list[dict[str, Any]], findings: list[Finding])
         "by_certainty": dict(sorted(Counter(row["certainty"] for row in listed).items())),
         "by_verdict": dict(sorted(Counter(row["verdict"] for row in listed).items())),
         "by_rule": dict(sorted(Counter(item.rule for item in findings).items())),
+        "methods": {
+            name: {"found": method.found, "in_calls": method.in_calls, "elsewhere": method.elsewhere}
+            for name, method in sorted(audit.methods.items())
+        },
         "text_search": {
             method: {
                 "found": audit.text_hits.get(method, 0),
