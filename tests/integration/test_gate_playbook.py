@@ -366,6 +366,16 @@ def test_what_was_in_force_before_and_only_mended_is_not_taken_back(
     assert ledger(application) == [("0001", True), ("0002", True)]
 
 
+def test_what_is_normal_is_asked_just_before_the_first_change(site: Callable[..., Site]) -> None:
+    """A backup may take an hour; what the application logs meanwhile must not be held against a migration."""
+    run = site().run_job()
+    assert run.code == 0, run.output
+    begun = [task for task in tasks(run) if not task.startswith(("gate : Validating", "schema : Validating"))]
+    baseline = begun.index("gate : Record the baseline")
+    assert begun.index("backup : Name the result") < baseline
+    assert baseline < begun.index(f"schema : Bring into force migration {FIRST}")
+
+
 # --- it is not begun -----------------------------------------------------------------------------------------------
 
 
@@ -384,7 +394,7 @@ def test_an_application_that_is_not_well_is_refused_and_nothing_changed(
     assert lines[1].startswith(f"  {WORKER}: id ")
     assert "stopped" in lines[1]
     assert runner.inspect().fingerprint == before
-    assert not [task for task in tasks(run) if "Rehearse" in task]
+    assert not [task for task in tasks(run) if "Bring into force" in task]
     with application.server.connect(OWNER, application.database) as owner:
         assert owner.execute("SELECT to_regnamespace('rollout')").fetchone() == (None,)
     assert project.report()["outcome"] == "failed"
@@ -429,7 +439,7 @@ def test_limits_that_no_gate_could_keep_are_refused_before_anything_is_done(
     assert "gate_red_samples is 5: it has to be between 1 and gate_samples (3)" in " ".join(
         run.output.split()
     )
-    assert not [task for task in tasks(run) if "Rehearse" in task]
+    assert not [task for task in tasks(run) if "Bring into force" in task]
 
 
 # --- other applications --------------------------------------------------------------------------------------------
