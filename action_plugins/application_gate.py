@@ -20,6 +20,7 @@ _MODULE_UTILS = str(Path(__file__).resolve().parent.parent / "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
+from ansible.module_utils.rollout import log_patterns  # noqa: E402
 from ansible.module_utils.rollout.errors import RolloutError  # noqa: E402
 from ansible.module_utils.rollout.gate import Limits  # noqa: E402
 from ansible.module_utils.rollout.gate_watch import watch  # noqa: E402
@@ -48,6 +49,21 @@ _LIMITS = (
 )
 
 
+def _require_known(budgets: Mapping[str, Any], look: Mapping[str, Any]) -> None:
+    """Refuse a budget for a pattern that does not exist: misspelt, the real one would have another budget.
+
+    :raises RolloutError: naming each
+    """
+    patterns = [*log_patterns.DEFAULTS, *(look.get("patterns") or ())]
+    known = sorted(str(one.get("name")) for one in patterns if one.get("kind") == "problem")
+    unknown = sorted(set(budgets) - set(known))
+    if unknown:
+        raise RolloutError(
+            f"there is a budget for {', '.join(unknown)}, but no problem pattern of that name",
+            hint=f"Correct gate_problem_budgets. The patterns are {', '.join(known)}.",
+        )
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Entry point for Ansible; the arguments are documented in library/application_gate.py."""
 
@@ -59,6 +75,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         task_vars = task_vars or {}
         _validation, given = self.validate_argument_spec(argument_spec=_OPTIONS)
         try:
+            _require_known(given["problem_budgets"], given["look"])
             limits = Limits(**{name: given[name] for name in _LIMITS})
         except RolloutError as error:
             result.update(failed=True, msg=str(error), details=error.details)

@@ -70,6 +70,12 @@ class Limits:
                 hint="Take at least one sample, and let between 1 and all of them make the gate red: gate_samples,"
                 " gate_red_samples.",
             )
+        for name, lines in self.problem_budgets.items():
+            if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0:
+                raise RolloutError(
+                    f"the budget of {name} is {lines!r}",
+                    hint="A number of lines, 0 or more: gate_problem_budgets.",
+                )
 
 
 @dataclass(frozen=True)
@@ -309,7 +315,7 @@ def _too_many(
             budget = limits.problem_budgets.get(name, limits.problem_lines)
             kinds.append((name, count, normal.problems.get(name, 0), budget))
         for kind, count, count_normal, budget in kinds:
-            allowed = int(budget) + _normal(count_normal, limits, before)
+            allowed = budget + _normal(count_normal, limits, before)
             if count > allowed:
                 known = (
                     f" ({count_normal} in the {before.baseline_s:.0f} s of the baseline)"

@@ -20,7 +20,7 @@ from ansible.module_utils.rollout.pm2_services import CRASH_GAP_MS
 from sandbox.application import Application
 from sandbox.breakage import BREAKS, break_application, mend
 from sandbox.credentials import OWNER
-from sandbox.services import BAILEYS, NAMES, SALON_PHONE, TEST_PHONE
+from sandbox.services import BAILEYS, CRON, NAMES, SALON_PHONE, TEST_PHONE
 from tests.integration.command_runs import spellings
 from tests.integration.module_run import documented, load, run
 from tests.integration.playbook_run import ROOT
@@ -127,6 +127,18 @@ def test_the_healthy_application_is_green(gates: Gates, baseline: Watched) -> No
     assert set(later.history[-1].observed["continuity"].values()) == {"proven"}
     assert " · 7/7 online · connected · 0 new errors · " in gates.said[-1]
     assert set(gates.seen[-1]) - BOOKKEEPING == documented("application_info") - {"details"}
+
+
+def test_a_service_under_cron_may_come_and_go(gates: Gates, application: Application) -> None:
+    gates.arguments["services"].append(CRON)
+    baseline = gates.gate()
+    assert baseline.decision.state == GREEN
+    # As cron does it.
+    application.pm2.run("restart", CRON)
+    later = gates.gate(after=baseline)
+    assert (later.decision.state, later.decision.reasons) == (GREEN, ())
+    assert gates.seen[-1]["changes"], "it was not started at all"
+    assert "8/8 online" in gates.said[-1]
 
 
 # --- broken, one way after the other -------------------------------------------------------------------------------

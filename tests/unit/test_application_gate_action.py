@@ -129,6 +129,19 @@ def test_what_was_known_survives_a_look_that_could_not_be_made(monkeypatch: pyte
     assert result["reference"]["reading"] == {"pm2": {"services": {}}}
 
 
+def test_a_budget_for_a_pattern_that_does_not_exist_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Misspelt, it would be no budget at all."""
+    target = Target(WELL)
+    own = {**LOOK, "patterns": [{"name": "refused", "kind": "problem", "regex": "Refused"}]}
+    assert act(monkeypatch, target, look=own, problem_budgets={"refused": 0, "database_error": 0})["state"]
+    asked = len(target.sent)
+    result = act(monkeypatch, target, look=own, problem_budgets={"refusd": 0, "database_error": 0})
+    assert result["failed"]
+    assert "there is a budget for refusd, but no problem pattern of that name" in result["msg"]
+    assert "database_error" in result["msg"]
+    assert len(target.sent) == asked
+
+
 def test_limits_that_cannot_be_kept_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target(WELL)
     result = act(monkeypatch, target, red_samples=4)

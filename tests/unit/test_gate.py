@@ -347,6 +347,13 @@ def test_limits_that_cannot_be_kept_are_refused(samples: int, red_samples: int) 
     Limits(samples=3, red_samples=3)
 
 
+@pytest.mark.parametrize("lines", ["2", 2.5, -1, True, None])
+def test_a_budget_that_is_no_number_of_lines_is_refused(lines: Any) -> None:
+    with pytest.raises(RolloutError, match=f"the budget of exception is {re.escape(repr(lines))}"):
+        Limits(problem_budgets={"exception": lines})
+    Limits(problem_budgets={"exception": 2})
+
+
 # --- the decision --------------------------------------------------------------------------------------------------
 
 FLAP = Finding("whatsapp", "WhatsApp", "reconnecting", "closed with 428")
