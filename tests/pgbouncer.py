@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from sandbox.account import choose_account
 from sandbox.certificates import write_private
@@ -54,6 +55,8 @@ def program() -> Path:
     found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if found:
         return Path(found)
+    if shutil.which("apt-get") is None:
+        pytest.fail("PgBouncer is not installed, and there is no apt-get to fetch it with: install pgbouncer")
     # Packages are made for one release of the distribution, and the checkout may be moved to another.
     release = platform.freedesktop_os_release()
     folder = CACHE / f"{release['ID']}-{release.get('VERSION_ID', 'unknown')}-{platform.machine()}"

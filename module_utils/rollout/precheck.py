@@ -49,6 +49,13 @@ ITEMS: tuple[Item, ...] = (
     Item("server_version", "The server is supported", "database", precheck_database.server_version, "server"),
     Item("primary", "The server is the primary", "database", precheck_database.primary, "server"),
     Item("writable", "Sessions may write", "database", precheck_database.writable, "settings"),
+    Item(
+        "synchronous_standby",
+        "COMMIT waits for nobody who is not there",
+        "database",
+        precheck_database.synchronous_standby,
+        "replication",
+    ),
     Item("encoding", "The database's encoding", "database", precheck_database.encoding, "server"),
     Item("rights", "The login has the rights it needs", "database", precheck_database.rights, "rights"),
     Item("ownership", "Recorded tables belong to us", "database", precheck_database.ownership, "rights"),
@@ -153,7 +160,7 @@ ITEMS: tuple[Item, ...] = (
         precheck_database.publications,
         "publications",
     ),
-    Item("other_jobs", "Nothing else is due in the window", "control", precheck_host.other_jobs),
+    Item("other_jobs", "Nothing else is due in the window", "control", precheck_control.other_jobs),
 )
 
 

@@ -1,8 +1,10 @@
-"""Precheck, the control node: judgement on the inventory, Ansible's configuration and the migrations. Pure."""
+"""Precheck, the control node: judgement on the inventory, Ansible's settings, the migrations and the hour. Pure."""
 
 from __future__ import annotations
 
-from ansible.module_utils.rollout.findings import Verdict, failed, passed
+import datetime
+
+from ansible.module_utils.rollout.findings import Verdict, failed, not_tested, passed, warning
 from ansible.module_utils.rollout.precheck_demands import Demands, Known
 
 
@@ -59,3 +61,28 @@ def migrations(known: Known, demands: Demands) -> Verdict:
     found = facts["found"]
     told = ", ".join(f"{one['label']} ({one['source_sha256'][:12]})" for one in found)
     return passed(expected, told, migrations=found)
+
+
+def other_jobs(known: Known, demands: Demands) -> Verdict:
+    """Nothing else is due while the rollout lasts."""
+    if not demands.jobs:
+        return not_tested("", "no other jobs are configured (precheck_other_jobs)")
+    now = datetime.datetime.fromtimestamp(known.control["now"], datetime.timezone.utc)
+    end = now + datetime.timedelta(minutes=demands.window_minutes)
+    expected = f"nothing else acts between {now:%H:%M} and {end:%H:%M} UTC"
+    due = []
+    for job in demands.jobs:
+        hour, minute = (int(part) for part in job.start.split(":"))
+        start = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        for begins in (start + datetime.timedelta(days=day) for day in (-1, 0, 1, 2)):
+            if begins < end and begins + datetime.timedelta(minutes=job.minutes) > now:
+                due.append(f"{job.name} at {begins:%H:%M}")
+                break
+    if due:
+        return warning(
+            expected,
+            f"due: {', '.join(due)}",
+            "Begin later, or know that what they do is not the rollout's doing.",
+            due=due,
+        )
+    return passed(expected, f"none of {', '.join(job.name for job in demands.jobs)} is due")

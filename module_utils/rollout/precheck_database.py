@@ -173,6 +173,31 @@ def writable(known: Known, demands: Demands) -> Verdict:
     return passed(expected, "it is off")
 
 
+def synchronous_standby(known: Known, demands: Demands) -> Verdict:
+    """Where COMMIT waits for a standby, there is one that confirms: else it waits for ever, whatever the timeouts."""
+    settings = _settings(known)
+    names, commit = (settings[name]["value"] for name in ("synchronous_standby_names", "synchronous_commit"))
+    expected = "COMMIT waits for no standby, or for one that is connected"
+    if not names or commit in ("off", "local"):
+        return passed(expected, "COMMIT waits for none", synchronous_commit=commit)
+    found = known.database["replication"]
+    told = f"synchronous_standby_names is {names}"
+    if found["confirming"]:
+        return passed(expected, f"{told}; {found['confirming']} confirm", **found)
+    if found["hidden"]:
+        return not_tested(
+            expected,
+            f"{told}; what the {found['hidden']} connected ones do is hidden from {known.database['server']['role']}",
+            **found,
+        )
+    return failed(
+        expected,
+        f"{told}, and none of them is connected",
+        "Start the standby. Taking it out of synchronous_standby_names gives up what it is there for.",
+        **found,
+    )
+
+
 def rights(known: Known, demands: Demands) -> Verdict:
     """The login and the owner to be may do what the rollout does."""
     found, server = known.database["rights"], known.database["server"]

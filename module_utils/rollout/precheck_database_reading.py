@@ -37,6 +37,8 @@ SETTINGS = (
     "reserved_connections",
     "statement_timeout",
     "superuser_reserved_connections",
+    "synchronous_commit",
+    "synchronous_standby_names",
     "transaction_timeout",
 )
 
@@ -97,6 +99,11 @@ SELECT count(*), count(*) FILTER (WHERE datname = current_database()),
   FROM pg_stat_activity
  WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
    AND pid <> ALL(%s)
+"""
+# Of a standby's session the least of logins sees that it is there, and nothing else.
+_REPLICATION = """
+SELECT count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')), count(*) FILTER (WHERE sync_state IS NULL)
+  FROM pg_stat_replication
 """
 _TRANSACTIONS = """
 SELECT pid, usename::text, application_name, state, backend_type,
@@ -285,6 +292,7 @@ def _ask(connection: psycopg.Connection[Any], own: list[int], questions: Questio
         "rights": (_RIGHTS, (questions.owner_role, schema, questions.ledger)),
         "ledger": (_LEDGER_TABLES, (questions.ledger,)),
         "counts": (_COUNTS, (own,)),
+        "replication": (_REPLICATION, None),
         "transactions": (_TRANSACTIONS, (list(DUMP_PROGRAMS), own, list(DUMP_PROGRAMS), LONGEST_LIST)),
         "protected": (_PROTECTED, (protected,)),
         "locks": (_LOCKS, (protected, own, LONGEST_LIST)),
@@ -341,6 +349,7 @@ def _facts(answers: Mapping[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
         rights["use_ledger"] and len(rights["ledger"]) == 2 and all(row["select"] for row in rights["ledger"])
     )
     (counts,) = _rows(answers["counts"], "server", "database", "hidden")
+    (replication,) = _rows(answers["replication"], "confirming", "hidden")
     tls = _rows(answers["tls"], "in_use", "version", "cipher")
     return {
         "server": server,
@@ -351,6 +360,7 @@ def _facts(answers: Mapping[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
         "server_tls": tls[0] if tls else {"in_use": False, "version": None, "cipher": None},
         "rights": rights,
         "connections": counts,
+        "replication": replication,
         "transactions": _rows(
             answers["transactions"],
             "pid", "role", "application_name", "state", "kind", "transaction_s", "state_s", "dump", "wraparound",

@@ -261,28 +261,3 @@ def _flag(wanted: FlagDemand, facts: Mapping[str, Any]) -> tuple[str, str]:
     if unread or not seen or (wanted.expected and not values):
         return "not_tested", told
     return "passed", told
-
-
-def other_jobs(known: Known, demands: Demands) -> Verdict:
-    """Nothing else is due while the rollout lasts."""
-    if not demands.jobs:
-        return not_tested("", "no other jobs are configured (precheck_other_jobs)")
-    now = datetime.datetime.fromtimestamp(known.control["now"], datetime.timezone.utc)
-    end = now + datetime.timedelta(minutes=demands.window_minutes)
-    expected = f"nothing else acts between {now:%H:%M} and {end:%H:%M} UTC"
-    due = []
-    for job in demands.jobs:
-        hour, minute = (int(part) for part in job.start.split(":"))
-        start = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        for begins in (start + datetime.timedelta(days=day) for day in (-1, 0, 1, 2)):
-            if begins < end and begins + datetime.timedelta(minutes=job.minutes) > now:
-                due.append(f"{job.name} at {begins:%H:%M}")
-                break
-    if due:
-        return warning(
-            expected,
-            f"due: {', '.join(due)}",
-            "Begin later, or know that what they do is not the rollout's doing.",
-            due=due,
-        )
-    return passed(expected, f"none of {', '.join(job.name for job in demands.jobs)} is due")

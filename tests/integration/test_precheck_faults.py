@@ -337,6 +337,8 @@ def servers() -> Iterator[Servers]:
         with small.connect() as admin:
             admin.execute("ALTER SYSTEM SET max_connections = 8")
             admin.execute("ALTER SYSTEM SET max_wal_senders = 2")
+            # The tests' servers do not wait for their disk; one that does not, waits for no standby either.
+            admin.execute("ALTER SYSTEM SET synchronous_commit = on")
             admin.execute("ALTER SYSTEM SET max_prepared_transactions = 2")
         small.stop()
         small.start()
@@ -560,6 +562,34 @@ def too_few_connections(world: World, servers: Servers) -> Iterator[World]:
 
 
 @contextmanager
+def standby_is_gone(world: World, servers: Servers) -> Iterator[World]:
+    """COMMIT is to wait for a standby of a name that nobody has."""
+    servers.standby.stop()
+    with servers.small.connect() as admin:
+        gone = "SELECT count(*) = 0 FROM pg_stat_replication"
+        until(lambda: admin.execute(gone).fetchone() == (True,), "the standby's session stays")
+    try:
+        set_of_small(servers, "synchronous_standby_names", "nobody")
+        with servers.database(world, servers.small) as other:
+            yield other.demanding(connections_needed=1)
+    finally:
+        set_of_small(servers, "synchronous_standby_names", "")
+        servers.standby.start()
+
+
+def set_of_small(servers: Servers, name: str, value: str) -> None:
+    with servers.small.connect() as admin:
+        admin.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+        admin.execute("SELECT pg_reload_conf()")
+
+    def arrived() -> bool:
+        with servers.small.connect(OWNER, TEMPLATE) as witness:
+            return witness.execute(f"SHOW {name}".encode()).fetchone() == (value,)
+
+    until(arrived, f"{name} is not {value!r}")
+
+
+@contextmanager
 def prepared_transaction(world: World, servers: Servers) -> Iterator[World]:
     with servers.small.connect(OWNER, TEMPLATE) as owner:
         owner.execute("BEGIN; CREATE TABLE half (id integer); PREPARE TRANSACTION 'forgotten'")
@@ -607,6 +637,7 @@ FAULTS_OF_SERVERS: dict[str, FaultOfServers] = {
     "primary": standby,
     "connections": too_few_connections,
     "prepared_transactions": prepared_transaction,
+    "synchronous_standby": standby_is_gone,
 }
 #: Items that only warn.
 WARNS = {"event_triggers", "publications", "other_jobs"}
@@ -635,6 +666,7 @@ NAMES = {
     "primary": "a standby",
     "connections": "max_connections 8, 3 of them reserved",
     "prepared_transactions": "forgotten of gen_user",
+    "synchronous_standby": "synchronous_standby_names is nobody, and none of them is connected",
 }
 #: Nothing of that kind can be had: no server older than 14 is installed anywhere. tests/unit/test_precheck.py has it.
 NOT_REAL = {"server_version"}

@@ -91,6 +91,8 @@ DATABASE: dict[str, Any] = {
             ("max_connections", "100", ""),
             ("reserved_connections", "2", ""),
             ("superuser_reserved_connections", "3", ""),
+            ("synchronous_commit", "on", ""),
+            ("synchronous_standby_names", "", ""),
         )
     },
     "rights": {
@@ -102,6 +104,7 @@ DATABASE: dict[str, Any] = {
         ],
     },
     "owners": [{"table": "companies", "owner": "gen_user", "ours": True}],
+    "replication": {"confirming": 0, "hidden": 0},
     "connections": {"server": 30, "database": 28, "hidden": 0},
     "transactions": [SESSION],
     "protected": [{"given": "whatsapp_keys", "found": "public.whatsapp_keys"}],
@@ -225,6 +228,11 @@ RED: list[tuple[str, Change, str]] = [
     ("server_version", lambda c: c.database["server"].update(version="13.14", version_num=130014), "13.14"),
     ("primary", lambda c: c.database["server"].update(standby=True), "a standby"),
     ("writable", lambda c: c.setting("default_transaction_read_only", "on"), "set by: database"),
+    (
+        "synchronous_standby",
+        lambda c: c.setting("synchronous_standby_names", "s1"),
+        "none of them is connected",
+    ),
     ("encoding", lambda c: c.database["server"].update(encoding="SQL_ASCII"), "SQL_ASCII"),
     ("rights", lambda c: c.database["rights"].update(owner_exists=False), "there is no role gen_user"),
     ("rights", lambda c: c.database["rights"].update(member=False), "may not act as"),
@@ -366,6 +374,11 @@ GREY: list[tuple[str, Change, str]] = [
     ("ownership", lambda c: c.database.pop("owners"), "the ledger may not be read"),
     ("pooler", lambda c: c.database.update(pooler={"error": "x", "reason": "other"}), "two sessions at once"),
     ("time_zone", lambda c: c.demand(time_zone=""), "it is UTC"),
+    (
+        "synchronous_standby",
+        lambda c: (c.setting("synchronous_standby_names", "*"), c.database["replication"].update(hidden=1)),
+        "hidden from gen_user",
+    ),
 ]
 #: What is not red, although it looks like it.
 GREEN: list[tuple[str, Change]] = [
@@ -400,6 +413,17 @@ GREEN: list[tuple[str, Change]] = [
     ),
     ("other_jobs", lambda c: c.demand(jobs=[Job("backup", "18:00", 30), Job("x", "19:30", 5)])),
     ("wraparound", lambda c: c.database.update(ages=[])),
+    (
+        "synchronous_standby",
+        lambda c: (
+            c.setting("synchronous_standby_names", "*"),
+            c.database["replication"].update(confirming=1),
+        ),
+    ),
+    (
+        "synchronous_standby",
+        lambda c: (c.setting("synchronous_standby_names", "*"), c.setting("synchronous_commit", "local")),
+    ),
 ]
 
 
