@@ -5,6 +5,7 @@ writes tests/fixtures/postgrest/calls.json, which the tests then compare the tra
 127.0.0.1 only, and ends with this program.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,14 @@ RECORDED = FOLDER / "calls.json"
 #: PostgREST's db-max-rows while recording: few enough for the fixtures to reach it.
 MAX_ROWS = 5
 START_TIMEOUT_S = 60
+
+
+def fingerprint() -> str:
+    """Of everything that the answers depend on: another one means that they have to be recorded anew."""
+    digest = hashlib.sha256()
+    for name in ("calls.mjs", "schema.sql", "record.mjs", "package-lock.json"):
+        digest.update((FOLDER / name).read_bytes())
+    return digest.hexdigest()
 
 
 def load_schema(connection: psycopg.Connection) -> None:
@@ -155,7 +164,11 @@ def main() -> int:
     finally:
         server.stop()
         shutil.rmtree(home)
-    text = json.dumps({"max_rows": MAX_ROWS, "calls": recorded}, ensure_ascii=False, indent=1)
+    text = json.dumps(
+        {"recorded_from": fingerprint(), "max_rows": MAX_ROWS, "calls": recorded},
+        ensure_ascii=False,
+        indent=1,
+    )
     RECORDED.write_text(text + "\n", encoding="utf-8")
     print(f"{len(recorded)} calls recorded in {RECORDED}")
     return 0

@@ -1,5 +1,6 @@
 """The generated library and the proof against what supabase-js with a real PostgREST 12 answered."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ansible.module_utils.rollout.options import ConnectionOptions
 from sandbox.credentials import OWNER
 from sandbox.server import PostgresServer
 from tests.generated_library import RunningLibrary, running_library
-from tests.postgrest_recording import changes, reset, rows_of
+from tests.postgrest_recording import RECORDED, changes, fingerprint, reset, rows_of
 from tests.recorded_calls import Recorded, max_rows, recorded_calls, recorded_database
 
 CALLS = recorded_calls()
@@ -115,6 +116,11 @@ def arguments_of(call: Recorded, member: Member) -> dict[str, Any]:
         for value, name in zip(place.values, place.names, strict=True)
         if not call.is_undefined(value)
     }
+
+
+def test_the_recording_is_of_these_calls() -> None:
+    recorded_from = json.loads(RECORDED.read_text(encoding="utf-8"))["recorded_from"]
+    assert recorded_from == fingerprint(), "make record-postgrest, and look at what changed in calls.json"
 
 
 @pytest.mark.parametrize("call", CALLS, ids=NAMES)

@@ -148,7 +148,7 @@ EXAMPLES = [
     Example(
         "filter.conditional",
         f"{{ let query = {C}.select(); if (value) query = query.eq('name', value); await query; }}",
-        'WHERE TRUE AND "clients"."name" = $1',
+        'WHERE TRUE\n  AND "clients"."name" = $1',
     ),
     Example(
         "order",

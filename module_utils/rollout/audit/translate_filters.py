@@ -176,7 +176,7 @@ def where(conditions: Sequence[Sql]) -> Sql:
     if not conditions:
         return ()
     start: Sql = joined(" AND ", fixed) if fixed else ("TRUE",)
-    return compact(("\nWHERE ", *start, *(part for condition in optional for part in condition)))
+    return compact(("\nWHERE ", *start, *(part for condition in optional for part in ("\n  ", *condition))))
 
 
 def _is_optional(condition: Sql) -> bool:
@@ -186,8 +186,9 @@ def _is_optional(condition: Sql) -> bool:
 def when_given(draft: Draft, condition: Sql, *words: str) -> Sql:
     """A condition that is there only when the argument in it is given, or, without one, an argument made for it."""
     draft.apply("filter.conditional")
-    name = next((place.names[0] for place in places(condition)), None) or draft.argument("if", *words)
-    return (When(name, (" AND ", *condition)),)
+    given = (place.names[0] for place in places(condition) if not isinstance(place.values[0], Literal))
+    name = next(given, None) or draft.argument("if", *words)
+    return (When(name, ("AND ", *condition)),)
 
 
 def resource_path(name: Known | Dynamic) -> tuple[tuple[str, ...], str] | None:

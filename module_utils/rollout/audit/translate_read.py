@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ansible.module_utils.rollout.audit.chain import (
     Chain,
@@ -212,8 +213,7 @@ def add_filters(draft: Draft, root: Node, filters: tuple[Filter | Group, ...], o
             node = _resource(draft, root, path)
             if node is None:
                 continue
-            at = node
-            condition = group_sql(draft, item, lambda one, at=at: _one(draft, at, one, grouped=True))  # type: ignore[misc]
+            condition = group_sql(draft, item, partial(_one, draft, node))
             words: tuple[str, ...] = (item.operator,)
         else:
             found = resource_path(item.column)
@@ -236,7 +236,7 @@ def _reason(name: Known | Dynamic) -> str:
     return name.reason if isinstance(name, Dynamic) else ""
 
 
-def _one(draft: Draft, node: Node, item: Filter, grouped: bool = False) -> Sql | None:
+def _one(draft: Draft, node: Node, item: Filter) -> Sql | None:
     if isinstance(item.column, Dynamic):
         draft.refuse("filter.unknown", f"the column of a filter is not known: {item.column.reason}")
         return None
