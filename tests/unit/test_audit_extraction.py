@@ -448,6 +448,15 @@ def test_values_say_what_they_are() -> None:
     assert not values["q"].may_be_undefined
 
 
+def test_a_list_that_grows_is_no_literal() -> None:
+    chain = only(
+        CLIENT
+        + "const names = []; for (const i of list) names.push(i.name); db.from('t').insert({ a: names });"
+    )
+    assert chain.payload is not None
+    assert chain.payload.columns[0].value == Parameter("names", "array")
+
+
 def test_a_value_that_only_some_paths_give_is_no_literal() -> None:
     chain = only(
         CLIENT

@@ -212,7 +212,7 @@ class Assembler:
         """A value of a filter, a row, an option."""
         if isinstance(place, Place) and not shows_its_value(place.file, place.node):
             return parameter(self.evaluator, place, Unknown(""), fallback)
-        value = self.evaluator.value(place)
+        value = self.evaluator.literally(place) if isinstance(place, Place) else place
         if isinstance(value, Constant) and value is not UNDEFINED:
             return Literal(value.value)
         if isinstance(value, List) and value.counted and not value.unknown:

@@ -218,13 +218,13 @@ class Evaluator:
             return _joined(parts) if len(parts) > 1 else self.value(place)
         if node.type == "identifier":
             binding = place.file.resolve(node)
-            if (
-                binding is not None
-                and binding.kind == "const"
-                and binding.source is not None
-                and not binding.path
-            ):
-                return self.literally(Place(place.file, binding.source, place.frame))
+            source = (
+                binding.source
+                if binding is not None and binding.kind == "const" and not binding.path
+                else None
+            )
+            if source is not None and unwrap(source).type in ("template_string", "identifier"):
+                return self.literally(Place(place.file, source, place.frame))
         return self.value(place)
 
     def text(self, parts: Iterable[str | Place]) -> Value:

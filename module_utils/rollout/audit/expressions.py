@@ -98,8 +98,17 @@ def shows_its_value(file: SourceFile, node: Node, steps: int = 0) -> bool:
         return file.string(root)[:1].isupper()
     if kind == "unary_expression":
         return False
-    if kind in ("binary_expression", "ternary_expression"):
-        return True
+    if kind == "ternary_expression":
+        return all(
+            branch is not None and shows_its_value(file, branch, steps)
+            for branch in (node.child_by_field_name("consequence"), node.child_by_field_name("alternative"))
+        )
+    if kind == "binary_expression":
+        sides = [node.child_by_field_name(name) for name in ("left", "right")]
+        shown = [side is not None and shows_its_value(file, side, steps) for side in sides]
+        operator = node.child_by_field_name("operator")
+        # 'prefix' + x is a text with a known part.
+        return any(shown) if operator is not None and operator.type == "+" else all(shown)
     return kind not in (
         "call_expression",
         "await_expression",

@@ -8,9 +8,17 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-# Without \b and groups in front: this runs over every byte of the code base.
-_REQUEST = re.compile(
-    rb"""(?:require(?:\.resolve)?\s*\(|from|import\s*\(?|fork\s*\(|Worker\s*\()\s*['"`]([^'"`\n$]+)['"`]"""
+_NAMED = rb"""\s*['"`]([^'"`\n$]+)['"`]"""
+#: A word that a search for fixed text finds first, and what must follow it: this runs over every byte of the code.
+_REQUESTS = tuple(
+    (word, re.compile(word + following + _NAMED))
+    for word, following in (
+        (b"require", rb"(?:\.resolve)?\s*\("),
+        (b"from", b""),
+        (b"import", rb"\s*\(?"),
+        (b"fork", rb"\s*\("),
+        (b"Worker", rb"\s*\("),
+    )
 )
 _ENDINGS = ("", ".js", ".ts", ".tsx", ".jsx", ".mjs", ".cjs", ".mts", ".cts")
 _INDEXES = tuple(f"/index{ending}" for ending in _ENDINGS[1:])
@@ -23,7 +31,12 @@ def requests(text: bytes) -> list[str]:
 
     Taken from the text: a commented-out import counts, so that reach is never too small by it.
     """
-    return [request.decode("utf-8", "replace") for request in _REQUEST.findall(text)]
+    return [
+        request.decode("utf-8", "replace")
+        for word, pattern in _REQUESTS
+        if word in text
+        for request in pattern.findall(text)
+    ]
 
 
 class Resolver:
