@@ -673,6 +673,8 @@ LANGUAGES = {
     "a.sh": "#!/bin/bash\necho \"db.from('x')\"\ncat > x.js <<'EOF'\nconst f = (db) => db.from('t').select('a');\nEOF\n",
     "b.sh": "#!/bin/sh\nnode <<JS\nconst f = (db) => db.from('t').select(\\`a\\`);\nJS\n",
     "c.sh": "node --require dotenv/config -e \"const f = async (db) => { await db.from('t').select('a'); }\"\n",
+    "d.sh": 'ssh -i $KEY $HOST "cd /srv && node -e \\"\nconst f = async (db) => { await db.from(\'t\').select(\\\\\\"a\\\\\\"); }\n\\""\necho \'x\'\n',
+    "e.sh": "ssh $HOST 'node -e '\\''const f = async (db) => { await db.from(\"t\").select(\"a\"); }'\\'''\n",
     "run": '#!/usr/bin/env bash\nnode -e \'\nconst f = async (db) => { await db.from("t").select("a"); }\n\'\n',
 }
 

@@ -10,14 +10,16 @@ import re
 _HEREDOC = re.compile(rb"<<(?P<dash>-?)\s*(?P<quote>['\"\\]?)(?P<word>[A-Za-z_]\w*)['\"]?(?P<rest>[^\n]*)\n")
 _EVAL = re.compile(
     rb"\b(?:node|nodejs|bun|deno|tsx|ts-node)\b(?:[ \t]+(?:[^\s'\"|;&<>]+|\\\n))*?[ \t]+"
-    rb"(?:-e|-p|-pe|--eval|--print|eval)[ \t=]+(?P<quote>['\"])"
+    rb"(?:-e|-p|-pe|--eval|--print|eval)[ \t=]+(?P<quote>'\\''|\\?['\"])"
 )
+#: Between these the shell changes nothing.
+_AS_IS = (b"'", rb"'\''")
 _SCRIPT = re.compile(rb"<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
 _OTHER_TYPE = re.compile(
     rb"type\s*=\s*['\"]?(?!module|text/javascript|text/babel|application/javascript|text/typescript)", re.I
 )
 #: In an unquoted heredoc or inside double quotes the shell takes these for itself.
-_SHELL_ESCAPE = re.compile(rb"\\([$`\"\\])")
+_SHELL_ESCAPE = re.compile(rb"\\(?=[$`\"\\])")
 
 
 def is_shell(path: str, text: bytes) -> bool:
@@ -57,7 +59,7 @@ def shell_parts(text: bytes) -> list[bytes]:
             continue
         begin, stop = match.end(), _closing_quote(text, match.end(), match["quote"])
         body = text[begin:stop]
-        found.append(_blanked(text, begin, stop, body if match["quote"] == b"'" else _unescaped(body)))
+        found.append(_blanked(text, begin, stop, body if match["quote"] in _AS_IS else _unescaped(body)))
     return found
 
 
@@ -74,18 +76,28 @@ def page_parts(text: bytes) -> list[tuple[bytes, bool]]:
 
 
 def _closing_quote(text: bytes, start: int, quote: bytes) -> int:
+    r"""Where a program that is given in quotes ends.
+
+    :param quote: a plain one; ``\"`` inside of a text in double quotes (``ssh host "node -e \"…\""``); or ``'\''``, which
+        is how a single quote is written inside of single quotes
+    """
+    if quote == rb"'\''":
+        end = text.find(quote, start)
+        return end if end >= 0 else len(text)
     at = start
     while at < len(text):
-        sign = text[at : at + 1]
-        if sign == quote:
+        if quote == rb"\"" and text[at : at + 2] == rb"\\":
+            at += 4  # a quotation mark of the program itself: \\\"
+        elif text.startswith(quote, at):
             return at
-        at += 2 if sign == b"\\" and quote == b'"' else 1
+        else:
+            at += 2 if quote == b'"' and text[at : at + 1] == b"\\" else 1
     return len(text)
 
 
 def _unescaped(body: bytes) -> bytes:
     """The shell's backslashes become blanks, so that nothing moves."""
-    return _SHELL_ESCAPE.sub(rb" \1", body)
+    return _SHELL_ESCAPE.sub(b" ", body)
 
 
 def _blanked(text: bytes, start: int, stop: int, body: bytes) -> bytes:
