@@ -6,6 +6,7 @@ What cannot be reached is a finding beside the others, so that one run tells eve
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 import ansible.constants as constants
 import ansible.module_utils
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,7 @@ if _MODULE_UTILS not in ansible.module_utils.__path__:
 from ansible.module_utils.rollout import findings as checklists  # noqa: E402
 from ansible.module_utils.rollout import precheck  # noqa: E402
 from ansible.module_utils.rollout.errors import RolloutError  # noqa: E402
+from ansible.module_utils.rollout.precheck_database import SSLMODES  # noqa: E402
 from ansible.module_utils.rollout.precheck_demands import (  # noqa: E402
     Demands,
     FlagDemand,
@@ -44,6 +46,7 @@ SETTINGS = {
     "HOST_KEY_CHECKING": True,
     "INVENTORY_ANY_UNPARSED_IS_FAILED": True,
 }
+_HOUR = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _FLAG = {
     "name": {"type": "str", "required": True},
     "file": {"type": "str", "default": ""},
@@ -91,8 +94,9 @@ DEMANDS: dict[str, dict[str, Any]] = {
     },
     **{
         name: {"type": "str"}
-        for name in ("backup_dir", "commit", "schema", "ledger", "time_zone", "encoding", "sslmode")
+        for name in ("backup_dir", "commit", "schema", "ledger", "time_zone", "encoding")
     },
+    "sslmode": {"type": "str", "choices": list(SSLMODES)},
     **{name: {"type": "list", "elements": "str"} for name in ("protected", "tools")},
     **{name: {"type": "bool"} for name in ("checkout", "writes")},
 }
@@ -115,8 +119,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._given: dict[str, Any] = given
         self._unasked: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
+        demands = self._demands()
         known = self._ask()
-        findings = checklists.ordered(precheck.judge(known, self._demands(), self._unasked, self._seconds))
+        findings = checklists.ordered(precheck.judge(known, demands, self._unasked, self._seconds))
         result.update(
             changed=False,
             findings=[finding.as_result() for finding in findings],
@@ -128,6 +133,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _demands(self) -> Demands:
         given = self._given
+        for job in given["jobs"]:
+            if not _HOUR.fullmatch(job["start"]):
+                raise AnsibleActionFail(
+                    f"precheck_other_jobs: {job['name']} starts at {job['start']!r}, which is not HH:MM in UTC, quoted"
+                )
         chosen = {name: given[name] for name in DEMANDS if given[name] is not None}
         return Demands(
             **chosen,

@@ -117,6 +117,7 @@ options:
   sslmode:
     description: The weakest sslmode that is accepted.
     type: str
+    choices: [disable, allow, prefer, require, verify-ca, verify-full]
     default: verify-full
   connections_needed:
     description: Sessions that the rollout may have open at once.

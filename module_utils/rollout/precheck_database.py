@@ -57,6 +57,13 @@ def tls(known: Known, demands: Demands) -> Verdict:
     expected = f"sslmode {demands.sslmode}, and a connection that is as strict"
     seen = facts.get("tls", {})
     mode = seen.get("sslmode") or demands.configured_sslmode
+    if mode and mode not in SSLMODES:
+        return failed(
+            expected,
+            f"{mode!r} is no sslmode",
+            f"Set pg_sslmode to one of {', '.join(SSLMODES)}.",
+            sslmode=mode,
+        )
     if mode and SSLMODES.index(mode) < SSLMODES.index(demands.sslmode):
         return failed(
             expected,

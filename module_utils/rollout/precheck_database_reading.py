@@ -46,6 +46,7 @@ SETTINGS = (
 #: language: those that are known only in English end as "other" elsewhere, and are told as they are.
 _REASONS = (
     ("unsupported startup parameter", "pooler"),
+    ("invalid sslmode", "tls"),
     ("root certificate", "tls_ca"),
     ("does not support SSL", "tls"),
     ("certificate", "tls"),

@@ -747,6 +747,10 @@ def test_a_server_without_tls_is_not_connected_to_with_less(world: World) -> Non
     assert "sslmode is prefer, the connection is not encrypted" in found["tls"].observed
 
 
+def test_a_mistyped_sslmode_is_told_as_such(world: World) -> None:
+    assert_red_alone(world.connecting(sslmode="verify_full").findings(), "tls", "'verify_full' is no sslmode")
+
+
 @pytest.mark.parametrize(
     ("mode", "ignored", "words"),
     [

@@ -161,8 +161,9 @@ class Case:
         self.database["settings"][name] = {"value": value, "unit": unit, "source": "database"}
         return {name: value}
 
-    def unreached(self, reason: str, error: str = "connection failed") -> None:
+    def unreached(self, reason: str, error: str = "connection failed") -> dict[str, Any]:
         self.database = {"reached": False, "asked": False, "reason": reason, "error": error}
+        return self.database
 
     def findings(self, unasked: dict[str, str] | None = None) -> dict[str, Finding]:
         known = Known(self.control, self.host, self.database, self.application)
@@ -203,6 +204,11 @@ RED: list[tuple[str, Change, str]] = [
     ("tls_ca", lambda c: c.host["ca"].update(error="/srv/ca.pem: No such file or directory"), "No such file"),
     ("tls_ca", lambda c: c.host["ca"].update(expires=NOW - 1), "it ended at 2025-11-09"),
     ("tls", lambda c: c.database["tls"].update(sslmode="require"), "sslmode is require"),
+    (
+        "tls",
+        lambda c: (c.unreached("tls", "invalid sslmode value"), c.demand(configured_sslmode="verify_full")),
+        "'verify_full' is no sslmode",
+    ),
     ("tls", lambda c: c.database["tls"].update(in_use=False), "not encrypted"),
     ("tls", lambda c: c.unreached("tls", "server does not support SSL"), "does not support SSL"),
     ("pooler", lambda c: c.database["pooler"].update(backends=[[5, 5], [5, 5]]), "served by backends [5, 5]"),

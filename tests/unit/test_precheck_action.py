@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.rollout import precheck
 
 from action_plugins.precheck import RUNTIME_FILES, ActionModule, python_facts
@@ -153,6 +153,14 @@ def test_an_outdated_environment_is_red_and_no_database_is_asked_with_it(
     assert red(findings) == {"runtime"}
     assert "pg_precheck_info" not in host.asked
     assert findings["database"]["observed"] == "the modules' environment is not installed: see runtime"
+
+
+@pytest.mark.parametrize("start", ["3:00", "24:00", "03:60", "10800", "03:00 UTC"])
+def test_an_hour_that_is_none_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    """YAML makes 10800 of 03:00 without quotes."""
+    with pytest.raises(AnsibleActionFail, match=f"backup starts at '{start}', which is not HH:MM"):
+        judged(folder, Host(), monkeypatch, jobs=[{"name": "backup", "start": start}])
+    judged(folder, Host(), monkeypatch, jobs=[{"name": "backup", "start": "03:00"}])
 
 
 @pytest.mark.parametrize("stdout", ["", "[]", '{"python": "3.12"}', "Python 2.7"])
