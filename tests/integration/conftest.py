@@ -8,7 +8,7 @@ import pytest
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
 
-# One application for every module that tests on it: it takes some 15 s to start.
+# One application for the modules that do not need one of their own: it takes some 10 s to start.
 from tests.application_fixture import mended_application, running_application  # noqa: F401
 from tests.integration.command_runs import CommandRuns
 from tests.prepared_databases import copy_of

@@ -18,6 +18,9 @@ from ansible.module_utils.rollout.probe_chain import DEFAULT_CHAIN, DEFAULT_INST
 from sandbox.application import Application
 from sandbox.breakage import break_application, mend
 from sandbox.services import BAILEYS, SALON_PHONE, TEST_PHONE
+
+# One of its own: logs that were rotated would be read as such.
+from tests.application_fixture import mended_application, running_application  # noqa: F401
 from tests.integration.command_runs import spellings
 from tests.integration.module_run import documented, run
 from tests.integration.playbook_run import Project, Run

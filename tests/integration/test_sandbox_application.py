@@ -23,7 +23,9 @@ from sandbox.pm2 import Pm2
 from sandbox.processes import processes_of
 from sandbox.server import PostgresServer
 from sandbox.services import BAILEYS, COMPANY, CRON, NAMES, SALON_PHONE, TEST_PHONE
-from tests.application_fixture import UP
+
+# One of its own: it counts what a fresh application has.
+from tests.application_fixture import UP, mended_application, running_application  # noqa: F401
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
