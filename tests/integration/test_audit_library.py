@@ -180,9 +180,10 @@ def test_a_module_of_either_kind_can_import_it(generated: Library, tmp_path: Pat
     node = place_library(tmp_path, generated.text)
     name = generated.functions[0].name
     (tmp_path / "application.mjs").write_text(
-        f"import {{ {name} }} from './library.cjs';\nimport {{ createRequire }} from 'node:module';\n"
+        f"import {{ {name}, helpers }} from './library.cjs';\nimport {{ createRequire }} from 'node:module';\n"
         f"const again = createRequire(import.meta.url)('./library.cjs');\n"
-        f"if (typeof {name} !== 'function' || again.{name} !== {name}) throw new Error('not exported');\n",
+        f"if (typeof {name} !== 'function' || again.{name} !== {name}) throw new Error('not exported');\n"
+        "if (Object.values(helpers).some((helper) => typeof helper !== 'function')) throw new Error('no helper');\n",
         encoding="utf-8",
     )
     subprocess.run([node.program, "application.mjs"], cwd=tmp_path, check=True)

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from ansible.module_utils.rollout.audit.chain import Chain, to_json
+from ansible.module_utils.rollout.audit.live_schema import LiveSchema
 from ansible.module_utils.rollout.audit.proof import prove
 from ansible.module_utils.rollout.audit.proof_result import FAILS, RUNS, UNKNOWN, CallsWouldFail, Proof, gate
 from ansible.module_utils.rollout.audit.proof_statements import Statement, try_all
@@ -181,6 +182,9 @@ def test_calls_of_tests_do_not_count(stocked: Database, tmp_path: Path) -> None:
     proof = proven(stocked, chains)
     assert proof.sentence == "0 of 0 calls of the code would fail on this schema."
     assert proof.verdicts[0].outcome == FAILS
+    assert proof.lacks == ()
+    assert proposal(LiveSchema("public"), chains, proof.verdicts).endswith("-- Nothing is missing.\n")
+    gate(proof, "missing")
 
 
 def test_what_is_proposed_turns_the_proof_green(stocked: Database, tmp_path: Path) -> None:

@@ -158,6 +158,17 @@ test('a server that is not there is an error too', async () => {
   await nowhere.end();
 });
 
+test('a call whose table is chosen while it runs is made of the helpers', async () => {
+  const { helpers } = runtime;
+  const of = (table, id) => helpers.read(pool, () => ({
+    rows: helpers.sql`SELECT id FROM library_test.${helpers.identifier(table)} WHERE id = ${helpers.text(id)}`,
+    shape: 'maybeSingle',
+  }));
+  assert.deepEqual((await of('t', 1)).data, { id: 1 });
+  assert.equal((await of('t"; DROP TABLE library_test.t; --', 1)).error.code, '42P01');
+  assert.equal((await of('t', '1; DROP TABLE library_test.t')).error.code, '22P02');
+});
+
 test('throwOnError throws', async () => {
   const failing = read(pool, () => ({ rows: sql`SELECT nowhere`, shape: 'rows' }));
   await assert.rejects(throwing(failing), { code: '42703' });

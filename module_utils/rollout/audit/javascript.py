@@ -123,7 +123,7 @@ def _commented(text: str) -> str:
 
 
 def _exports(functions: Sequence[Function]) -> str:
-    names = [*(function.name for function in functions), "typeParsers"]
+    names = [*(function.name for function in functions), "helpers", "typeParsers"]
     return "module.exports = {\n" + "".join(f"  {name},\n" for name in names) + "};\n"
 
 

@@ -374,3 +374,10 @@ function call(pool, makeQuery) {
     }
   });
 }
+
+// For calls that have no function: sql`SELECT * FROM ${identifier(table)} WHERE id = ${text(id)}` is safe with any value.
+const helpers = {
+  sql, identifier, joined, when,
+  text, pattern, patterns, list, container, keyword, direction, limit, span, offset,
+  read, insert, update, remove, call, throwing,
+};

@@ -164,7 +164,7 @@ def _lacks(schema: LiveSchema, chains: Sequence[Chain], verdicts: Sequence[Verdi
     """What every table lacks, with the calls that want it: missing tables first, then by name."""
     calls: dict[Lack, list[str]] = {}
     for chain, one in zip(chains, verdicts, strict=True):
-        for problem in one.problems:
+        for problem in () if chain.test else one.problems:
             kind = _KINDS.get(problem.code, "other")
             lack = Lack(problem.table, kind, problem.column, problem.code, problem.reason)
             place = f"{chain.file}:{chain.line}"

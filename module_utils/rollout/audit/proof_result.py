@@ -84,7 +84,7 @@ class Proof:
 
     :ivar verdicts: one a call, in the order of the calls
     :ivar counted: whether a call counts: those of tests do not
-    :ivar lacks: per table, what the schema lacks
+    :ivar lacks: per table, what the schema lacks for the calls that count
     """
 
     schema: str

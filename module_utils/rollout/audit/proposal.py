@@ -63,7 +63,7 @@ class _Gap:
 def proposal(schema: LiveSchema, chains: Sequence[Chain], verdicts: Sequence[Verdict]) -> str:
     """SQL that adds missing tables, columns and unique keys; what it cannot propose stands in it as a comment.
 
-    :param verdicts: one a chain, in the same order
+    :param verdicts: one a chain, in the same order; calls of tests propose nothing
     """
     gap = _gap(schema, chains, verdicts)
     types = _types(chains)
@@ -83,7 +83,7 @@ def proposal(schema: LiveSchema, chains: Sequence[Chain], verdicts: Sequence[Ver
 def _gap(schema: LiveSchema, chains: Sequence[Chain], verdicts: Sequence[Verdict]) -> _Gap:
     gap = _Gap()
     for chain, verdict in zip(chains, verdicts, strict=True):
-        for problem in verdict.problems:
+        for problem in () if chain.test else verdict.problems:
             if problem.code == "42P01":
                 columns = gap.tables.setdefault(problem.table, {})
                 for name in ("", *_columns_of(chain, problem.table)):
