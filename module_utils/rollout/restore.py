@@ -90,6 +90,8 @@ def _restore(
 ) -> RestoreOutcome:
     recorded: Catalogs = json.loads((manifest.folder / backup_manifest.CATALOG).read_text(encoding="utf-8"))
     with _session(options, settings, read_only=check) as session:
+        # The session waits while the backup is restored beside, longer than providers let one be idle.
+        session.run(["SET idle_session_timeout = 0"])
         identity = _identify(session, settings, manifest)
         major = session.server_version // 10_000
         tools = _tools(settings, manifest)
@@ -118,6 +120,7 @@ def _restore(
             with TransferSession(
                 scratch.options, f"{settings.application_name} {settings.run_id} scratch"
             ) as beside:
+                beside.run(["SET idle_session_timeout = 0"])
                 (held, reworded), _ = with_attempts(
                     session,
                     lambda: work.carry_out(session, beside, copy),

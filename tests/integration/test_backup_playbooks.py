@@ -27,6 +27,23 @@ def restored(project: RolloutProject, *arguments: str) -> Run:
     return project.playbook("playbooks/restore.yml", "-i", "prod", *arguments)
 
 
+VERIFIED = """
+- hosts: application
+  gather_facts: false
+  vars:
+    run_id: by-hand
+    run_folder: unused
+  tasks:
+    - name: Look for a backup
+      ansible.builtin.include_role:
+        name: backup
+        tasks_from: verified
+    - name: Say which
+      ansible.builtin.debug:
+        msg: "counts={{ backup_result.folder }}"
+"""
+
+
 def section(project: RolloutProject, name: str) -> dict[str, object]:
     found: dict[str, object] = project.report()["hosts"]["app"]["sections"][name]
     return found
@@ -45,6 +62,10 @@ def test_a_backup_is_taken_and_restored_by_name(
     assert [text for text in spellings(filled.options["password"]) if text in whole] == []
     # What the tables hold stays on the host, in the dump.
     assert "Client 7" not in whole and "70000000003" not in whole
+    project.write("playbooks/verified.yml", VERIFIED)
+    looking = ("playbooks/verified.yml", "-i", "prod", "-e", f"run_id={project.report()['run_id']}")
+    found = project.playbook(*looking)
+    assert found.code == 0 and f"counts={taken['folder']}" in found.output, found.output
     with filled.connect() as owner:
         rows = rows_of(owner)
         owner.execute("DROP TABLE reminders")
