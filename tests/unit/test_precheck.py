@@ -1,9 +1,11 @@
 """The precheck's judgement: healthy answers are green, and each item turns red by what makes it red, alone."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -491,6 +493,12 @@ def test_every_item_can_be_red_and_green() -> None:
     assert len(set(items)) == len(items)
     assert {item for item, *_ in RED + AMBER} == set(items)
     assert {one.id for one in Case().findings().values() if one.status == "passed"} == set(items)
+
+
+def test_the_roles_page_explains_every_item_in_the_order_of_the_findings() -> None:
+    page = (Path(__file__).resolve().parents[2] / "roles/precheck/README.md").read_text()
+    table = page[page.index("## The items") : page.index("## What it can know")]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [item.id for item in precheck.ITEMS]
 
 
 def test_what_depends_on_an_answer_that_was_not_had_says_so() -> None:
