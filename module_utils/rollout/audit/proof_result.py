@@ -11,6 +11,8 @@ from ansible.module_utils.rollout.errors import RolloutError
 RUNS, FAILS, UNKNOWN = "runs", "fails", "unknown"
 #: Values of ``audit_fail_on``.
 FAIL_ON_MISSING, FAIL_ON_NONE = "missing", "none"
+#: How many lacks the gate's message names.
+_NAMED = 30
 
 
 class CallsWouldFail(RolloutError):
@@ -126,7 +128,9 @@ def gate(proof: Proof, fail_on: str) -> None:
         raise ValueError(f"audit_fail_on is {FAIL_ON_MISSING} or {FAIL_ON_NONE}, not {fail_on!r}")
     if fail_on == FAIL_ON_NONE or not proof.number(FAILS):
         return
-    lines = [f"  {lack.code} {lack.reason}: {', '.join(lack.calls)}" for lack in proof.lacks]
+    lines = [f"  {lack.code} {lack.reason}: {', '.join(lack.calls)}" for lack in proof.lacks[:_NAMED]]
+    if len(proof.lacks) > _NAMED:
+        lines.append(f"  and {len(proof.lacks) - _NAMED} more; the report has all")
     raise CallsWouldFail(
         "\n".join([proof.sentence, *lines]),
         hint="audit.sql of the report proposes what is missing; audit_fail_on: none lets the run go on.",
