@@ -1,7 +1,5 @@
 """The proof of calls against a live schema: what it finds, what it leaves alone, and the proposal that mends it."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from ansible.module_utils.rollout.audit.proposal import proposal
 from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.options import ConnectionOptions
 
-from sandbox.credentials import ADMIN
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
 from tests import traces
@@ -263,40 +260,6 @@ def test_no_lock_of_planning_outlives_its_statement(stocked: Database) -> None:
     with Session(ConnectionOptions(**stocked.options), "test", read_only=True) as session:
         failures = try_all(session, "public", statements)
     assert list(failures) == statements[2:]
-
-
-@pytest.fixture
-def standby() -> Iterator[PostgresServer]:
-    """A server in recovery: it follows nobody, but takes no writes, as a real standby."""
-    home = Path(tempfile.mkdtemp(prefix="rollout-standby-"))
-    server = PostgresServer(home, plaintext=True, durable=False)
-    try:
-        server.start()
-        with server.connect() as admin:
-            admin.execute("CREATE TABLE clients (id integer)")
-        server.stop()
-        signal = server.data / "standby.signal"
-        signal.touch()
-        owner = server.data.stat()
-        shutil.chown(signal, owner.st_uid, owner.st_gid)
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(home)
-
-
-def test_a_standby_will_do(standby: PostgresServer, tmp_path: Path) -> None:
-    chains = chains_of(
-        tmp_path,
-        "db.from('clients').delete().eq('id', 1)",
-        "db.from('clients').select('id')",
-        "db.from('clients').delete().eq('nowhere', 1)",
-    )
-    options = ConnectionOptions(**standby.options(ADMIN, "postgres"))
-    with Session(options, "test", read_only=True) as session:
-        proof, _ = prove(session, "public", chains)
-    assert [verdict.outcome for verdict in proof.verdicts] == [RUNS, RUNS, FAILS]
 
 
 def test_planning_a_call_does_not_execute_a_function(stocked: Database, tmp_path: Path) -> None:
