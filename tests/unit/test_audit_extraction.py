@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 
 import pytest
+from ansible.module_utils.rollout.audit import extraction
 from ansible.module_utils.rollout.audit.chain import (
     DYNAMIC,
     EXACT,
@@ -747,3 +748,21 @@ def test_redis_has_a_createclient_too() -> None:
         reasons(found) == ["2 no call: c is package redis.createClient(), of package redis"]
         or found.sightings
     )
+
+
+def test_letting_go_of_trees_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = {
+        "names.js": "module.exports = { T: 't' };",
+        **{
+            f"f{n}.js": CLIENT
+            + "const { T } = require('./names'); db.from(T).select('a').eq('n', 1);"
+            + " " * n
+            for n in range(5)
+        },
+    }
+    whole = look(code)
+    assert [table(chain) for chain in whole.chains] == ["t"] * 5
+    monkeypatch.setattr(extraction, "MOST_PARSED", 1)
+    again = look(code)
+    assert again.chains == whole.chains
+    assert again.methods == whole.methods

@@ -78,8 +78,8 @@ def page_parts(text: bytes) -> list[tuple[bytes, bool]]:
 def _closing_quote(text: bytes, start: int, quote: bytes) -> int:
     r"""Where a program that is given in quotes ends.
 
-    :param quote: a plain one; ``\"`` inside of a text in double quotes (``ssh host "node -e \"…\""``); or ``'\''``, which
-        is how a single quote is written inside of single quotes
+    :param quote: a plain one; ``\"`` inside of a text in double quotes (``ssh host "node -e \"…\""``); or ``'\''``,
+    which is how a single quote is written inside of single quotes
     """
     if quote == rb"'\''":
         end = text.find(quote, start)

@@ -48,7 +48,9 @@ _ECOSYSTEM = re.compile(
 _COPY = re.compile(
     r"(?: \d+| copy(?: \d+)?| \(\d+\)|[-_.](?:copy|backup|bak|old|orig))(?=\.[a-z]+$)", re.IGNORECASE
 )
-MAX_CACHED_BYTES = 64 * 1024 * 1024
+MAX_CACHED_BYTES = 32 * 1024 * 1024
+#: Parsed files that are kept at a time.
+MOST_PARSED = 400
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,15 @@ class CodeBase:
             self._parsed[path] = SourceFile(path, text, language_of(path), is_test(path))
         return self._parsed[path]
 
+    @property
+    def parsed(self) -> int:
+        """How many files are kept parsed."""
+        return len(self._parsed)
+
+    def forget_trees(self) -> None:
+        """Let go of every parsed file."""
+        self._parsed.clear()
+
     def resolve(self, file: str, request: str) -> str | None:
         """The file that an import names."""
         return self.resolver.resolve(file, request)
@@ -221,9 +232,9 @@ def audit(source: Source, entry_points: Iterable[str] = ()) -> Audit:
     imports, candidates = _read(code, result)
     _find_entry_points(code, evaluator, list(entry_points), result)
     result.reach = modules.reach(imports, result.entry_points)
-    extractor = _Extractor(evaluator, result)
-    for file in candidates:
-        extractor.extract(file)
+    extractor = _Extractor(code, evaluator, result)
+    for candidate in candidates:
+        extractor.extract_from(candidate)
     extractor.count_methods(candidates)
     result.problems += code.problems
     result.skipped += [Note(path, reason) for path, reason in source.left_out()]
@@ -237,7 +248,7 @@ def is_test(path: str) -> bool:
     return _TEST.search(path) is not None
 
 
-def _read(code: CodeBase, result: Audit) -> tuple[dict[str, list[str]], list[SourceFile]]:
+def _read(code: CodeBase, result: Audit) -> tuple[dict[str, list[str]], list[str | SourceFile]]:
     """Look at every file: what it imports, and whether the text search finds a call in it."""
     imports: dict[str, list[str]] = {}
     holding: dict[str, bytes] = {}
@@ -273,9 +284,9 @@ def _read(code: CodeBase, result: Audit) -> tuple[dict[str, list[str]], list[Sou
     return imports, _candidates(code, holding, result)
 
 
-def _candidates(code: CodeBase, holding: dict[str, bytes], result: Audit) -> list[SourceFile]:
-    """The files to look into: of copies only one, and of other files the scripts inside them."""
-    found: list[SourceFile] = []
+def _candidates(code: CodeBase, holding: dict[str, bytes], result: Audit) -> list[str | SourceFile]:
+    """What to look into: paths of scripts, of copies only one, and the scripts inside of other files."""
+    found: list[str | SourceFile] = []
     first: dict[bytes, str] = {}
     for path in sorted(holding, key=lambda path: (_COPY.search(path) is not None, len(path), path)):
         text = holding[path]
@@ -291,12 +302,10 @@ def _candidates(code: CodeBase, holding: dict[str, bytes], result: Audit) -> lis
                 result.copied_hits[method] = result.copied_hits.get(method, 0) + 1
             continue
         if path.endswith(SCRIPTS):
-            parsed = code.load(path)
-            if parsed is not None:
-                found.append(parsed)
+            found.append(path)
         else:
             found += _parts(path, text, result)
-    return sorted(found, key=lambda file: file.path)
+    return sorted(found, key=lambda item: item if isinstance(item, str) else item.path)
 
 
 def _parts(path: str, text: bytes, result: Audit) -> list[SourceFile]:
@@ -320,15 +329,28 @@ def _parts(path: str, text: bytes, result: Audit) -> list[SourceFile]:
 class _Extractor:
     """Looks into one file after the other."""
 
-    def __init__(self, evaluator: Evaluator, result: Audit) -> None:
+    def __init__(self, code: CodeBase, evaluator: Evaluator, result: Audit) -> None:
+        self._code = code
+        self._result = result
+        self._use(evaluator)
+        self._used: set[tuple[str, int]] = set()
+
+    def _use(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self._follower = Follower(evaluator)
         self._assembler = Assembler(evaluator)
-        self._result = result
-        self._used: set[tuple[str, int]] = set()
 
-    def extract(self, file: SourceFile) -> None:
-        """Every call of a file."""
+    def extract_from(self, candidate: str | SourceFile) -> None:
+        """Every call of a script, or of a script inside of another file."""
+        if self._code.parsed > MOST_PARSED:
+            # Trees and values can be had again; chains hold none of them.
+            self._code.forget_trees()
+            self._use(Evaluator(self._code))
+        file = self._code.load(candidate) if isinstance(candidate, str) else candidate
+        if file is not None:
+            self._extract(file)
+
+    def _extract(self, file: SourceFile) -> None:
         self._evaluator.forget_calls()
         damage = file.damage()
         hits = list(HIT.finditer(file.text))
@@ -352,18 +374,21 @@ class _Extractor:
             else:
                 self._add(file, node, method, "mock" if kind == MOCKED else "no call", reason)
 
-    def count_methods(self, files: list[SourceFile]) -> None:
+    def count_methods(self, candidates: list[str | SourceFile]) -> None:
         """Compare what the text search finds of every method of a builder with what was followed."""
-        for file in files:
-            for match in _METHOD.finditer(file.text):
-                name = match[1].decode()
-                method = self._result.methods.setdefault(name, Method())
+        for candidate in candidates:
+            if isinstance(candidate, str):
+                path, text = candidate, self._code.text(candidate)
+            else:
+                path, text = candidate.path, candidate.text
+            for match in _METHOD.finditer(text):
+                method = self._result.methods.setdefault(match[1].decode(), Method())
                 method.found += 1
-                if (file.path, match.start(1)) in self._used:
+                if (path, match.start(1)) in self._used:
                     method.in_calls += 1
                 else:
-                    line = file.text.count(b"\n", 0, match.start(1)) + 1
-                    method.elsewhere.append(f"{file.path}:{line}")
+                    line = text.count(b"\n", 0, match.start(1)) + 1
+                    method.elsewhere.append(f"{path}:{line}")
 
     def _sight(
         self, file: SourceFile, offset: int, node: Node, method: str, damage: list[tuple[int, int]]

@@ -70,6 +70,11 @@ def language_of(path: str) -> str:
     return "tsx" if path.endswith(".tsx") else "javascript"
 
 
+def parse(text: bytes, language: str = "javascript") -> Tree:
+    """The syntax tree of a text; what is not valid in it is in nodes of its own."""
+    return _PARSERS[language].parse(text)
+
+
 @dataclass(frozen=True)
 class Binding:
     """One declaration of a name.
@@ -112,7 +117,7 @@ class SourceFile:
     def __post_init__(self) -> None:
         if self.language != "javascript":
             self.text = _without_type_arguments(self.text)
-        self.tree = _PARSERS[self.language].parse(self.text)
+        self.tree = parse(self.text, self.language)
 
     @property
     def root(self) -> Node:
