@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+#: How a piece of JavaScript or of SQL begins.
+_CODE = re.compile(r"""[."({]|[A-Z]{2}|count\(|if \(|builder""")
 #: How near a rule comes to what PostgREST answers.
 EQUAL, SAFER, REFUSED = "equal", "differs on purpose", "not translated"
 
@@ -56,15 +59,15 @@ RULES = (
     ),
     Rule(
         "embed.one",
-        ".select('*, companies(title)') along a foreign key of the table",
+        ".select('*, companies(title)')",
         'LEFT JOIN LATERAL (SELECT …) AS "t_companies_1" ON TRUE; row_to_json(…)',
-        note="An object, or null. No foreign key: PGRST200. More than one: PGRST201.",
+        note="Along a foreign key of the table: an object, or null. No foreign key: PGRST200. More than one: PGRST201.",
     ),
     Rule(
         "embed.many",
-        ".select('*, bookings(id)') along a foreign key to the table, or through a table between the two",
+        ".select('*, bookings(id)')",
         "LEFT JOIN LATERAL (SELECT json_agg(…) FROM (SELECT …)) AS \"t_bookings_1\" ON TRUE; coalesce(…, '[]')",
-        note="A list. Each level has the limit of rows of its own.",
+        note="Along a foreign key to the table, or through a table between the two: a list, with the cap of its own.",
     ),
     Rule("embed.inner", ".select('*, companies!inner(title)')", "INNER JOIN LATERAL"),
     Rule(
@@ -81,7 +84,7 @@ RULES = (
     Rule(
         "embed.filter",
         ".eq('companies.title', v)",
-        "WHERE of the embedded SELECT",
+        "the embedded SELECT's WHERE",
         note="Without !inner the parents stay, with null or []. The resource must be selected: PGRST108.",
     ),
     Rule("embed.null", ".not('companies', 'is', null)", '"t_companies_1" IS DISTINCT FROM NULL'),
@@ -150,7 +153,7 @@ RULES = (
         'ORDER BY "t"."c" DESC NULLS LAST',
         note="NULLs without nullsFirst: PostgreSQL's own order.",
     ),
-    Rule("order.embedded", ".order(c, { referencedTable })", "ORDER BY of the embedded SELECT"),
+    Rule("order.embedded", ".order(c, { referencedTable })", "the embedded SELECT's ORDER BY"),
     Rule("order.unknown", ".order(column)", "", REFUSED, "The column is known to the running code only."),
     Rule(
         "order.related",
@@ -173,7 +176,7 @@ RULES = (
         "LIMIT b - a + 1 OFFSET a",
         note="Both ends included. Past the end with count: PGRST103.",
     ),
-    Rule("limit.embedded", ".limit(n, { referencedTable })", "LIMIT of the embedded SELECT"),
+    Rule("limit.embedded", ".limit(n, { referencedTable })", "the embedded SELECT's LIMIT"),
     Rule(
         "limit.mutation",
         ".update(…).limit(n)",
@@ -254,7 +257,7 @@ RULES = (
         note="Keys that are undefined are not set. No key at all: nothing happens.",
     ),
     Rule("delete", ".delete()", 'DELETE FROM "t" WHERE …'),
-    Rule("mutation.filter", "filters of a mutation", "WHERE of the mutation"),
+    Rule("mutation.filter", "filters of a mutation", "the mutation's WHERE"),
     Rule(
         "returning",
         "mutation.select(columns)",
@@ -322,12 +325,11 @@ def as_markdown() -> str:
     """The table of docs/audit-translation.md."""
     lines = ["| Rule | supabase-js | PostgreSQL | Answer | Note |", "|---|---|---|---|---|"]
     for rule in RULES:
-        cells = (
-            f"`{rule.id}`",
-            f"`{rule.construct}`" if rule.construct.startswith((".", "{")) else rule.construct,
-            f"`{rule.sql}`" if rule.sql.startswith(('"', "(", "LEFT", "INSERT")) else rule.sql,
-            rule.fidelity,
-            rule.note,
-        )
+        cells = (f"`{rule.id}`", _code(rule.construct), _code(rule.sql), rule.fidelity, rule.note)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    """Marked as code where it is code and not words."""
+    return f"`{text}`" if _CODE.match(text) else text
