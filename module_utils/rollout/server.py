@@ -19,9 +19,10 @@ SELECT name, setting, unit FROM pg_settings WHERE name = ANY(%s) ORDER BY name
 """
 _TLS = "SELECT ssl, version, cipher, bits FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 # datname is visible to everybody; state and query of others' sessions are not, and are not asked for.
+# PostgreSQL hides backend_type of other logins' sessions from a login without pg_read_all_stats.
 _CONNECTIONS = """
 SELECT count(*), count(*) FILTER (WHERE datname = current_database()) FROM pg_stat_activity
- WHERE backend_type = 'client backend'
+ WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
 """
 _SCHEMA = """
 SELECT n.oid IS NOT NULL, coalesce(pg_get_userbyid(n.nspowner)::text, ''),

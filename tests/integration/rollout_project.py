@@ -44,9 +44,9 @@ class RolloutProject(Project):
             "runtime_venv": sys.prefix,
             # There is no application beside most test databases.
             "gate_enabled": False,
-            "precheck_application": False,
             "precheck_checkout": False,
             "precheck_flags": [],
+            "precheck_sslmode": options["sslmode"],
             "precheck_disk_free_mb": 1,
             "precheck_backup_free_mb": 1,
             "precheck_bin_dir": programs,

@@ -50,6 +50,17 @@ def test_the_server_is_described(finished: Database, capsys: pytest.CaptureFixtu
     assert 1 <= server["connections"]["database"] <= server["connections"]["server"]
 
 
+def test_the_connections_of_other_logins_count_too(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of_the_server(options: dict[str, Any]) -> int:
+        return int(run("pg_server_info", capsys, **options)["server"]["connections"]["database"])
+
+    alone = of_the_server(database.readonly_options)
+    with database.connect(), database.connect():
+        assert of_the_server(database.readonly_options) == alone + 2
+
+
 def test_what_a_reader_may_not_do_is_a_fact_and_no_failure(
     finished: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
