@@ -31,13 +31,8 @@ from ansible.module_utils.rollout.audit.chain import (
     Value,
 )
 from ansible.module_utils.rollout.audit.clients import MODIFIER_METHODS
-from ansible.module_utils.rollout.audit.evaluation import (
-    Evaluator,
-    brief,
-    function_name,
-    is_text,
-    scalar_text,
-)
+from ansible.module_utils.rollout.audit.declarations import function_name
+from ansible.module_utils.rollout.audit.evaluation import Evaluator
 from ansible.module_utils.rollout.audit.expressions import parameter, shows_its_value
 from ansible.module_utils.rollout.audit.syntax import FUNCTIONS, SourceFile, arguments_of
 from ansible.module_utils.rollout.audit.values import (
@@ -51,7 +46,10 @@ from ansible.module_utils.rollout.audit.values import (
     Text,
     Union,
     Unknown,
+    brief,
+    is_text,
     options,
+    scalar_text,
 )
 from ansible.module_utils.rollout.audit.values import Value as Abstract
 from tree_sitter import Node

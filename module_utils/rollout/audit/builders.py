@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ansible.module_utils.rollout.audit import branches
-from ansible.module_utils.rollout.audit.evaluation import Evaluator, brief, function_name
+from ansible.module_utils.rollout.audit import branches, parameters
+from ansible.module_utils.rollout.audit.declarations import function_name
+from ansible.module_utils.rollout.audit.evaluation import Evaluator
 from ansible.module_utils.rollout.audit.responses import Usage, use_answer, use_callback, use_element
 from ansible.module_utils.rollout.audit.syntax import (
     FUNCTIONS,
@@ -21,7 +22,7 @@ from ansible.module_utils.rollout.audit.syntax import (
     parameters_of,
     unwrap,
 )
-from ansible.module_utils.rollout.audit.values import Frame, Function, Place, options
+from ansible.module_utils.rollout.audit.values import Frame, Function, Place, brief, options
 from tree_sitter import Node
 
 MAX_FORKS = 40
@@ -300,7 +301,7 @@ class Follower:
     ) -> bool:
         """``callback(builder)``, where callback is a parameter: into each function that callers give."""
         file = place.file
-        sites, _ = self.evaluator.call_sites(file, binding.scope)
+        sites, _ = parameters.call_sites(self.evaluator, file, binding.scope)
         followed = False
         for site in sites:
             arguments = arguments_of(site.node)
@@ -342,7 +343,7 @@ class Follower:
         outer = file.parent(file.outside(function))
         if outer is not None and outer.type == "arguments":
             return self._given_function(place, function, outer, request, conditional)
-        sites, complete = self.evaluator.call_sites(file, function)
+        sites, complete = parameters.call_sites(self.evaluator, file, function)
         extended = [site for site in sites if _continues(site) and not is_async]
         request.usage.sent = request.usage.sent or is_async
         if not sites or (request.has_operation and not extended):

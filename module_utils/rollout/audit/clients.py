@@ -6,7 +6,7 @@ import re
 
 from ansible.module_utils.rollout.audit.builders import OPERATION_METHODS, Request
 from ansible.module_utils.rollout.audit.chain import FILTER_METHODS
-from ansible.module_utils.rollout.audit.evaluation import Evaluator, brief
+from ansible.module_utils.rollout.audit.evaluation import Evaluator
 from ansible.module_utils.rollout.audit.syntax import SourceFile, arguments_of, unwrap
 from ansible.module_utils.rollout.audit.values import (
     Class,
@@ -18,6 +18,7 @@ from ansible.module_utils.rollout.audit.values import (
     Object,
     Place,
     Value,
+    brief,
     options,
 )
 from tree_sitter import Node

@@ -13,15 +13,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ansible.module_utils.rollout.audit import embedded, modules
+from ansible.module_utils.rollout.audit import embedded, exports, modules
 from ansible.module_utils.rollout.audit.assembly import Assembler
 from ansible.module_utils.rollout.audit.builders import Follower, Link
 from ansible.module_utils.rollout.audit.chain import Chain
 from ansible.module_utils.rollout.audit.clients import BUILDER_METHODS, MOCKED, REAL, judge
-from ansible.module_utils.rollout.audit.evaluation import Evaluator, scalar_text
+from ansible.module_utils.rollout.audit.evaluation import Evaluator
 from ansible.module_utils.rollout.audit.sources import MAX_BYTES, Source
 from ansible.module_utils.rollout.audit.syntax import SourceFile, language_of
-from ansible.module_utils.rollout.audit.values import Constant, List, Object, options
+from ansible.module_utils.rollout.audit.values import Constant, List, Object, options, scalar_text
 from ansible.module_utils.rollout.errors import SourceError
 from tree_sitter import Node
 
@@ -492,8 +492,8 @@ def _services(code: CodeBase, evaluator: Evaluator, path: str) -> list[tuple[str
     file = code.load(path)
     if file is None:
         return found
-    apps_value = evaluator.member(evaluator.export(file, "default"), "apps", "apps")
-    exported = evaluator.exports(file)
+    apps_value = evaluator.member(exports.export(evaluator, file, "default"), "apps", "apps")
+    exported = exports.exports(evaluator, file)
     if not isinstance(exported, dict):
         apps_value = evaluator.member(exported, "apps", "apps")
     for option in options(apps_value):

@@ -246,3 +246,40 @@ def merge(entries: dict[str, Entry], spread: Value, text: str, *, optional: bool
     if isinstance(spread, Union) and not spread.complete and not unknown:
         unknown = f"{text} is spread ({spread.reason})"
     return unknown
+
+
+def brief(text: str) -> str:
+    """An expression short enough for a reason."""
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:57] + "..."
+
+
+def is_text(value: Value) -> bool:
+    """A constant string."""
+    return isinstance(value, Constant) and isinstance(value.value, str) and value is not UNDEFINED
+
+
+def scalar_text(value: Constant) -> str:
+    """A constant as JavaScript writes it into a text."""
+    if value.value is None:
+        return "null"
+    if isinstance(value.value, bool):
+        return "true" if value.value else "false"
+    return str(value.value)
+
+
+def joined(parts: tuple[str | Place, ...]) -> Value:
+    if all(isinstance(part, str) for part in parts):
+        return Constant("".join(part for part in parts if isinstance(part, str)))
+    merged: list[str | Place] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return Text(tuple(merged))
+
+
+def may_be_undefined(value: Value) -> bool:
+    """Whether one of the choices is ``undefined``, or not known."""
+    return any(option is UNDEFINED or isinstance(option, Unknown) for option in options(value))
