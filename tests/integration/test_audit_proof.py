@@ -156,6 +156,13 @@ def test_all_missing_columns_are_named_with_their_calls(stocked: Database, tmp_p
     assert {(lack.table, lack.kind, lack.code) for lack in proof.lacks} == {("clients", "column", "42703")}
 
 
+def test_a_missing_unique_key_is_named_by_its_columns(stocked: Database, tmp_path: Path) -> None:
+    call = "db.from('clients').upsert({ phone: value, company_id: 1 }, { onConflict: 'phone,company_id' })"
+    (lack,) = proven(stocked, chains_of(tmp_path, call)).lacks
+    assert (lack.kind, lack.name) == ("unique key", "phone,company_id")
+    assert lack.reason == "table clients has no unique key of exactly phone,company_id"
+
+
 def test_the_gate_says_how_many_calls_would_fail(stocked: Database, tmp_path: Path) -> None:
     chains = chains_of(
         tmp_path,

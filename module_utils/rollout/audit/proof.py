@@ -35,6 +35,10 @@ _NO_MATTER = frozenset(
 _ABOUT_THE_SCHEMA = ("0A", "21", "22", "23", "2B", "42", "44", "55000")
 
 
+#: ON CONFLICT finds no unique key.
+NO_UNIQUE_KEY = "42P10"
+
+
 @dataclass
 class Case:
     """One call for one table, while it is being proven."""
@@ -137,24 +141,19 @@ def _verdict(cases: Sequence[Case], failures: dict[Statement, Failure]) -> Verdi
 def _problem(case: Case, statement: Statement, failure: Failure) -> Problem | None:
     if failure.sqlstate == INSUFFICIENT_PRIVILEGE or not failure.sqlstate.startswith(_ABOUT_THE_SCHEMA):
         return None
+    table, query = case.translation.table, case.translation.query
+    if failure.sqlstate == NO_UNIQUE_KEY and isinstance(query, Write) and query.conflict:
+        columns = ",".join(query.conflict)
+        reason = f"table {table} has no unique key of exactly {columns}"
+        return Problem(failure.sqlstate, reason, table, columns, "conflict")
     reason = case.checks.get(statement) if failure.sqlstate == CHECK_VIOLATION else None
-    query = case.translation.query
-    column = (
-        ",".join(query.conflict or ()) if failure.sqlstate == "42P10" and isinstance(query, Write) else ""
-    )
-    return Problem(
-        failure.sqlstate,
-        reason or failure.message,
-        case.translation.table,
-        column,
-        "conflict" if column else "",
-    )
+    return Problem(failure.sqlstate, reason or failure.message, table)
 
 
 _KINDS = {
     "42P01": "table",
     "42703": "column",
-    "42P10": "unique key",
+    NO_UNIQUE_KEY: "unique key",
     "PGRST200": "foreign key",
     "PGRST202": "function",
 }
