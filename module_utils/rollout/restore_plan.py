@@ -27,12 +27,20 @@ _NAMED_AFTER_TABLE = (
 #: What goes with its table and is known by depending on it.
 _HANGING_ON_TABLE = ("INDEX", "ROW SECURITY", "SEQUENCE", "STATISTICS", "TABLE ATTACH")
 #: What goes with whatever it depends on.
-_FOLLOWING = ("ACL", "COMMENT", "INDEX ATTACH", "SECURITY LABEL", "SEQUENCE OWNED BY")
+_FOLLOWING = (
+    "ACL",
+    "COMMENT",
+    "INDEX ATTACH",
+    "MATERIALIZED VIEW DATA",
+    "SECURITY LABEL",
+    "SEQUENCE OWNED BY",
+)
 #: What stands by itself, and how the catalog reading calls it.
 _STANDING = {
     "AGGREGATE": "function",
     "DOMAIN": "type",
     "FUNCTION": "function",
+    "MATERIALIZED VIEW": "view",
     "PROCEDURE": "function",
     "SEQUENCE": "sequence",
     "TYPE": "type",
@@ -304,9 +312,13 @@ def items_for(archive: Archive, decided: Plan, live: Catalogs, *, everything: bo
     :raises RestoreRefused: a table that is needed is neither there nor restored
     """
     by_id = {item.id: item for item in archive.items}
-    wanted = set(decided.create)
-    tables = {item.id: _name_of(item) for item in archive.items if item.kind == "TABLE"}
-    chosen = {key for key, name in tables.items() if name in wanted}
+    tables = {
+        item.id: _name_of(item) for item in archive.items if item.kind in ("TABLE", "MATERIALIZED VIEW")
+    }
+    chosen = {key for key, name in tables.items() if name in decided.create}
+    if everything:
+        chosen |= {item.id for item in archive.items if item.kind in _STANDING and _missing(item, live)}
+    wanted = {name for key, name in tables.items() if key in chosen}
     for item in archive.items:
         on = {tables[needed] for needed in item.depends if needed in tables}
         if item.kind in _NAMED_AFTER_TABLE:
@@ -319,8 +331,6 @@ def items_for(archive: Archive, decided: Plan, live: Catalogs, *, everything: bo
             mine = item.kind in _HANGING_ON_TABLE and bool(on & wanted)
         if mine:
             chosen.add(item.id)
-    if everything:
-        chosen |= {item.id for item in archive.items if item.kind in _STANDING and _missing(item, live)}
     pending = set(chosen)
     while pending:
         needed = {key for one in pending for key in by_id[one].depends if key in by_id} - chosen
@@ -353,12 +363,15 @@ def _missing(item: Item, live: Catalogs) -> bool:
     return f"{_STANDING[item.kind]} {item.name}" not in live.get(item.schema, {})
 
 
-def made_entries(items: Iterable[Item], decided: Plan, recorded: Catalogs) -> dict[str, set[str]]:
+def made_entries(items: Sequence[Item], decided: Plan, recorded: Catalogs) -> dict[str, set[str]]:
     """Names of the recorded catalog entries that the restore makes, by schema."""
     standing = {
         (item.schema, f"{_STANDING[item.kind]} {item.name}") for item in items if item.kind in _STANDING
     }
-    created = set(decided.create)
+    created = {
+        *decided.create,
+        *(_name_of(item) for item in items if item.kind in ("VIEW", "MATERIALIZED VIEW")),
+    }
     return {
         schema: {
             name

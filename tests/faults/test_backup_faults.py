@@ -159,6 +159,19 @@ def test_an_older_client_is_refused_before_anything_is_dumped(
     assert "Install them" in said
 
 
+def test_a_real_older_client_is_refused(
+    source: Database, good: backup_manifest.Manifest, tmp_path: Path
+) -> None:
+    server = source.server.binaries.major
+    installed = {int(folder.parent.name): folder for folder in Path("/usr/lib/postgresql").glob("[0-9]*/bin")}
+    older = [
+        folder for major, folder in installed.items() if major < server and (folder / "pg_dump").exists()
+    ]
+    if not older:
+        pytest.skip(f"no PostgreSQL older than the server's {server} is installed on this machine")
+    refuse(source, tmp_path, good, "older than the server", bin_dir=str(older[0]))
+
+
 def test_an_older_client_that_hides_its_version_is_refused_by_itself(
     source: Database, good: backup_manifest.Manifest, tmp_path: Path, programs: Scripts
 ) -> None:

@@ -371,3 +371,24 @@ def test_a_folder_that_others_may_enter_is_refused(filled: Database, tmp_path: P
     (tmp_path / "backups").mkdir(mode=0o755)
     with pytest.raises(BackupRefused, match="mode 0755; backups hold personal data"):
         backup.make(options_of(filled), settings_for(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"label": "../elsewhere"}, "label '../elsewhere' must be of small letters"),
+        ({"scratch": "database"}, "the role may not create databases"),
+        ({"bin_dir": "/nowhere", "scratch": "none"}, "/nowhere lacks pg_dump, pg_restore"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_dumped(
+    filled: Database, tmp_path: Path, settings: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(BackupRefused, match=reason):
+        backup.make(options_of(filled), settings_for(tmp_path, **settings))
+    assert left_in(tmp_path) == set()
+
+
+def test_a_relative_folder_is_refused(filled: Database) -> None:
+    with pytest.raises(BackupRefused, match="'backups' is not an absolute path"):
+        backup.make(options_of(filled), backup.BackupSettings(directory="backups"))

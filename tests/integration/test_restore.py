@@ -169,6 +169,53 @@ def test_one_table_comes_back_with_the_function_that_it_needs(
     assert Runner(filled.options).inspect().entries == before.entries
 
 
+def test_odd_names_and_kinds_come_back(
+    database: Database, tmp_path: Path, exported: tuple[str, Path]
+) -> None:
+    with database.connect() as owner:
+        owner.execute(
+            """
+            CREATE SCHEMA "Odd {schema}";
+            CREATE TYPE "Odd {schema}".mood AS ENUM ('sad', 'ok');
+            CREATE DOMAIN "Odd {schema}".short AS text CHECK (length(VALUE) < 9);
+            CREATE FUNCTION "Odd {schema}".next(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';
+            CREATE SEQUENCE "Odd {schema}".numbers;
+            CREATE TABLE "Odd {schema}"."Ta""ble %s $1" ("a%s" int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                "select" "Odd {schema}".short, m "Odd {schema}".mood, b bytea,
+                n int DEFAULT nextval('"Odd {schema}".numbers'),
+                twice int GENERATED ALWAYS AS ("Odd {schema}".next(length("select"))) STORED);
+            """
+        )
+        owner.execute(
+            r"""
+            INSERT INTO "Odd {schema}"."Ta""ble %s $1" ("select", m, b)
+            VALUES (E'\\.\n', 'ok', '\x00ff'), ('', NULL, '');
+            CREATE INDEX ON "Odd {schema}"."Ta""ble %s $1" ("Odd {schema}".next("a%s"));
+            CREATE VIEW "Odd {schema}".v AS SELECT "select" FROM "Odd {schema}"."Ta""ble %s $1";
+            CREATE MATERIALIZED VIEW "Odd {schema}".mv AS SELECT n FROM "Odd {schema}"."Ta""ble %s $1";
+            CREATE UNIQUE INDEX ON "Odd {schema}".mv (n);
+            ALTER TABLE "Odd {schema}"."Ta""ble %s $1" ENABLE ROW LEVEL SECURITY, REPLICA IDENTITY FULL;
+            CREATE POLICY seen ON "Odd {schema}"."Ta""ble %s $1" FOR SELECT TO auditor USING (n > 0);
+            GRANT SELECT ON "Odd {schema}"."Ta""ble %s $1" TO auditor;
+            COMMENT ON COLUMN "Odd {schema}"."Ta""ble %s $1"."select" IS 'it''s';
+            """
+        )
+        select = 'SELECT array_agg(t::text ORDER BY 1) FROM "Odd {schema}"."Ta""ble %s $1" t'
+        rows = owner.execute(select).fetchall()
+        manifest = backup.make(options_of(database), settings_for(tmp_path, schemas=("Odd {schema}",))).backup
+        assert manifest is not None and manifest.proof.equal
+        runner = Runner(database.options, schema="Odd {schema}")
+        before = runner.inspect()
+        owner.execute('DROP SCHEMA "Odd {schema}" CASCADE')
+        outcome = bring_back(database, manifest.folder, other_database=False)
+        assert owner.execute(select).fetchall() == rows
+        assert owner.execute('SELECT count(*) FROM "Odd {schema}".mv').fetchone() == (2,)
+        assert owner.execute("""SELECT nextval('"Odd {schema}".numbers')""").fetchone() == (3,)
+    assert runner.inspect().entries == before.entries
+    assert outcome.reworded == ()
+    assert bring_back(database, manifest.folder, other_database=False).changed is False
+
+
 def test_a_table_that_another_one_needs_is_asked_for(filled: Database, exported: tuple[str, Path]) -> None:
     with filled.connect() as owner:
         owner.execute("DROP TABLE bookings, reminders")
