@@ -144,8 +144,8 @@ def _problem(case: Case, statement: Statement, failure: Failure) -> Problem | No
     table, query = case.translation.table, case.translation.query
     if failure.sqlstate == NO_UNIQUE_KEY and isinstance(query, Write) and query.conflict:
         columns = ",".join(query.conflict)
-        reason = f"table {table} has no unique key of exactly {columns}"
-        return Problem(failure.sqlstate, reason, table, columns, "conflict")
+        unmatched = f"table {table} has no unique key of exactly {columns}"
+        return Problem(failure.sqlstate, unmatched, table, columns, "conflict")
     reason = case.checks.get(statement) if failure.sqlstate == CHECK_VIOLATION else None
     return Problem(failure.sqlstate, reason or failure.message, table)
 
