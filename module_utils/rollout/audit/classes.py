@@ -107,6 +107,7 @@ def _parameter_properties(evaluator: Evaluator, owner: Class, name: str) -> list
 
 
 def static_member(evaluator: Evaluator, owner: Class, name: str) -> Value:
+    """``Class.name``: a static method or field, also of a base."""
     file = owner.place.file
     member = member_node(file, owner.place.node, name)
     if member is not None and member.type == "method_definition":

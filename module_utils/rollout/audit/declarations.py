@@ -77,6 +77,7 @@ def called_properties(file: SourceFile, name: str) -> list[Node]:
 
 
 def calls_in(file: SourceFile, node: Node) -> list[Node]:
+    """Every call inside a node."""
     found, waiting = [], [node]
     while waiting:
         current = waiting.pop()

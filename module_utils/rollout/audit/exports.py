@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def required(evaluator: Evaluator, file: SourceFile, argument: Place) -> Value:
+    """What ``require(argument)`` gives."""
     request = evaluator.value(argument)
     if not isinstance(request, Constant) or not is_text(request):
         return Unknown(f"the module {brief(file.string(argument.node))} is not known")
@@ -40,6 +41,7 @@ def required(evaluator: Evaluator, file: SourceFile, argument: Place) -> Value:
 
 
 def named(evaluator: Evaluator, file: SourceFile, request: str) -> Value:
+    """The module that a request names: a file of the code base, a package, or a mock."""
     if "supabase" in request and not request.startswith((".", "/")):
         return Foreign(f"supabase:{request}")
     if file.test and is_mocked(file, request):
@@ -54,6 +56,7 @@ def named(evaluator: Evaluator, file: SourceFile, request: str) -> Value:
 
 
 def imported(evaluator: Evaluator, file: SourceFile, binding: Binding) -> Value:
+    """What an import statement binds to a name."""
     source = binding.source.child_by_field_name("source") if binding.source is not None else None
     request = string_value(file, source) if source is not None else None
     if request is None:

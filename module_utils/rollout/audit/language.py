@@ -183,6 +183,7 @@ def _list_text(
 
 
 def mapping(evaluator: Evaluator, name: str, arguments: list[Node], place: Place) -> Value:
+    """What ``new Map(…)`` or ``new Set(…)`` holds."""
     if not arguments:
         return Mapping()
     over = evaluator.value(Place(place.file, arguments[0], place.frame))
@@ -196,6 +197,7 @@ def mapping(evaluator: Evaluator, name: str, arguments: list[Node], place: Place
 
 
 def keys_of(value: Value) -> Value:
+    """Any key of an object."""
     keys: list[Value] = []
     complete = True
     for option in options(value):

@@ -29,6 +29,7 @@ _OF_EACH = frozenset({"map", "forEach", "filter", "flatMap", "some", "every", "f
 
 
 def parameter_value(evaluator: Evaluator, file: SourceFile, binding: Binding, use: Place) -> Value:
+    """What a parameter can be where it is used."""
     function = binding.scope
     name = file.string(binding.node)
     frame = use.frame.of(function) if use.frame else None
@@ -58,6 +59,7 @@ def argument(
     file: SourceFile,
     frame: Frame | None,
 ) -> Value:
+    """What a parameter is for these arguments of a call."""
     path = list(binding.path)
     if path and path[0] == "..." and len(path) == 1:
         return List(arguments[binding.index :])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.rollout.audit.chain import Chain, Dynamic, Embed, Filter, Group, Known, Literal
-from ansible.module_utils.rollout.audit.rows import columns
+from ansible.module_utils.rollout.audit.rows import columns, private
 
 
 @dataclass
@@ -100,7 +100,7 @@ def shape(chain: Chain, *, with_table: bool) -> str:
     for option in chain.options:
         told = with_table and isinstance(option.value, Literal)
         words.append(
-            f"{option.name}={option.value.value}"
+            f"{option.name}={private(str(option.value.value))}"
             if told and isinstance(option.value, Literal)
             else option.name
         )

@@ -74,7 +74,7 @@ def row(chain: Chain, verdict: Mapping[str, Any], reach: Sequence[str], pattern:
         "verdict": verdict.get("outcome", NOT_PROVEN),
         "certainty": chain.certainty,
         "function": chain.function,
-        "client": chain.client,
+        "client": private(chain.client),
         "modifiers": [_modifier(item) for item in chain.modifiers],
         "options": _options(chain.options),
         "error_read": chain.error_read,
@@ -84,7 +84,7 @@ def row(chain: Chain, verdict: Mapping[str, Any], reach: Sequence[str], pattern:
         "test": chain.test,
         "reach": list(reach),
         "pattern": pattern,
-        "notes": list(chain.notes),
+        "notes": [private(note) for note in chain.notes],
         "problems": list(verdict.get("problems", ())),
         "not_looked_at": list(verdict.get("unknown", ())),
     }
@@ -144,7 +144,7 @@ def columns(chain: Chain) -> list[str]:
 
 def _column_name(column: Column) -> str:
     if column.aggregate:
-        return f"{column.name}.{column.aggregate}()" if column.name else f"{column.aggregate}()"
+        return f"{column.name}.{column.aggregate}()" if column.name else column.aggregate
     return column.name + column.path
 
 

@@ -269,6 +269,7 @@ def scalar_text(value: Constant) -> str:
 
 
 def joined(parts: tuple[str | Place, ...]) -> Value:
+    """A text of parts; a constant when all of them are known."""
     if all(isinstance(part, str) for part in parts):
         return Constant("".join(part for part in parts if isinstance(part, str)))
     merged: list[str | Place] = []
