@@ -30,6 +30,7 @@ SCHEMA = LiveSchema(
                 "kind": ColumnFacts("text", not_null=True),
                 "size": ColumnFacts("integer"),
                 "list": ColumnFacts("text[]"),
+                "data": ColumnFacts("jsonb"),
             },
             checks=(
                 Check("sizes", ("size",), "(size > 0)"),
@@ -121,6 +122,23 @@ def test_a_check_is_looked_at_when_all_its_columns_are_literals() -> None:
 def test_a_list_is_an_array_or_json_by_its_column() -> None:
     (statement,) = prepare_case(SCHEMA, written("update", column("list", ("a", 'b"')))).statements
     assert """SET "list" = '{"a","b\\""}'""" in statement.sql
+
+
+@pytest.mark.parametrize(
+    ("name", "type_name", "shown"),
+    [
+        ("data", "timestamp", """'"2024-01-01T00:00:00.000Z"'"""),
+        ("kind", "Date", "'2024-01-01T00:00:00.000Z'"),
+        ("size", "number", "'1'"),
+        ("size", "boolean", "'true'"),
+        ("size", "string", "$1"),
+        ("size", "", "$1"),
+    ],
+)
+def test_a_value_of_the_running_code_is_tried_by_its_kind(name: str, type_name: str, shown: str) -> None:
+    translation = written("update", PayloadColumn(name, Parameter("value", type_name)))
+    (statement,) = prepare_case(SCHEMA, translation).statements
+    assert f'SET "{name}" = {shown}' in statement.sql
 
 
 def test_what_names_are_missing_from_is_not_prepared() -> None:

@@ -133,6 +133,13 @@ _SAMPLES = {
     "timestamp": "2024-01-01T00:00:00.000Z",
     "undefined": "undefined",
 }
+#: The same for a value that travels as JSON.
+_JSON_SAMPLES: dict[str, str | int | bool] = {
+    "Date": "2024-01-01T00:00:00.000Z",
+    "boolean": True,
+    "number": 1,
+    "timestamp": "2024-01-01T00:00:00.000Z",
+}
 
 
 def javascript_text(value: Any) -> str:
@@ -193,14 +200,8 @@ def sample_text(place: Place) -> str | None:
         return literal_text(value.value, place.form, place.column_type)
     if isinstance(value, Parameter) and place.form in (TEXT, PATTERN):
         return _SAMPLES.get(value.type)
-    if (
-        isinstance(value, Parameter)
-        and place.form == JSON
-        and value.type in ("boolean", "number", "timestamp")
-    ):
-        return _SAMPLES[value.type]
-    if isinstance(value, Parameter) and place.form == JSON and value.type == "Date":
-        return _SAMPLES["timestamp"]
+    if isinstance(value, Parameter) and place.form == JSON and value.type in _JSON_SAMPLES:
+        return literal_text(_JSON_SAMPLES[value.type], JSON, place.column_type)
     return None
 
 
