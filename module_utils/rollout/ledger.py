@@ -1,7 +1,8 @@
 """The ledger: which migrations ran, and what each did to every object. It lives in a schema of its own.
 
 Its rows are written in the migration's own transaction, so that the ledger can never say something that is not so.
-It is history: a rollback marks a row and deletes none.
+It is history: a rollback marks a row and deletes none. What it recorded of a partition that retention detached moves to
+the record of the detach.
 """
 
 from __future__ import annotations
@@ -283,6 +284,19 @@ def changes_command(ledger: str, seq: int) -> Command:
     return Command(
         f"SELECT object, action, before, after FROM {quoted(ledger)}.change WHERE seq = %s ORDER BY object",
         (seq,),
+    )
+
+
+def release_query(ledger: str) -> str:
+    """Forget objects that no migration answers for any more: a partition that retention detached.
+
+    Takes ``schema`` and ``objects``, returns what is forgotten, for the record that keeps it (partition_record.py).
+    """
+    name = quoted(ledger)
+    return (
+        f"DELETE FROM {name}.change c USING {name}.migration m WHERE m.seq = c.seq AND m.target_schema = %(schema)s"
+        " AND m.rolled_back_at IS NULL AND c.object = ANY(%(objects)s)"
+        " RETURNING c.seq, c.object, c.action, c.before, c.after"
     )
 
 

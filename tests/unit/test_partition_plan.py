@@ -273,3 +273,11 @@ def test_a_literal_that_is_read_in_the_sessions_zone_leaves_holes() -> None:
         assert_each_instant_once(
             plan_at(replace(MONTHS, ahead=0), NOW, "UTC", seen), [*seen, month(1), month(3)]
         )
+
+
+def test_a_day_that_a_zone_skipped_needs_no_partition() -> None:
+    """Samoa crossed the date line at the end of 2011-12-29; its next day was 2011-12-31."""
+    days = Desired("events", "day", datetime.date(2011, 12, 29), ahead=2)
+    plan = plan_at(days, datetime.datetime(2011, 12, 29, 23, tzinfo=datetime.UTC), "Pacific/Apia", [])
+    assert [action.name for action in plan.actions] == ["events_2011_12_29", "events_2011_12_31"]
+    assert [period.name for period in plan.periods] == ["events_2011_12_29", "events_2011_12_31"]

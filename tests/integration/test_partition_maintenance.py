@@ -1,0 +1,430 @@
+"""Partitions made and detached on a real server: bounds, locks, interrupted runs, the ledger, and writers meanwhile."""
+
+import datetime
+import itertools
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from ansible.module_utils.rollout import partition_changes, partition_record
+from ansible.module_utils.rollout.connection import Command
+from ansible.module_utils.rollout.errors import (
+    LockBudgetExceeded,
+    RolloutError,
+    RunnerBusy,
+    StatementFailed,
+)
+from ansible.module_utils.rollout.observation import observe
+from ansible.module_utils.rollout.partition_plan import Desired
+from psycopg import errors
+
+from sandbox.databases import Database
+from tests import traces
+from tests.partitioned import Maintenance, bounds, make_events, one
+from tests.runner import Runner
+from tests.waiting import until
+
+MONTHS = ["2025_11", "2025_12", "2026_01", "2026_02", "2026_03", "2026_04"]
+MESSAGES = Desired("messages", "month", datetime.date(2025, 11, 1), ahead=3)
+
+
+@pytest.fixture
+def owner(database: Database) -> Iterator[psycopg.Connection]:
+    with database.connect() as connection:
+        make_events(connection)
+        yield connection
+
+
+@pytest.fixture
+def job(database: Database, owner: psycopg.Connection) -> Maintenance:
+    return Maintenance(database)
+
+
+def names(found: list[dict[str, str]]) -> list[tuple[str, str]]:
+    return [(action["action"], action["partition"]) for action in found]
+
+
+def test_check_mode_foretells_what_a_run_does_and_a_second_run_does_nothing(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    outcomes = []
+    with traces.without_autovacuum(database.server):
+        left = traces.left_by(database, lambda: outcomes.append(job.run(check=True)), calls=1)
+    assert left - {"wal_position"} == set()
+    foretold = outcomes[0]
+    assert foretold.changed and bounds(owner) == {}
+    done = job.run()
+    assert names(done.actions) == [("created", f"events_{m}") for m in MONTHS]
+    assert [p for _, p in names(foretold.actions)] == [p for _, p in names(done.actions)]
+    assert (foretold.before, foretold.after) == (done.before, done.after)
+    assert (done.covered_until, done.ahead, done.healthy) == ("2026-05-01 00:00:00+00", 2, True)
+    assert bounds(owner)["events_2026_02"] == "(2026-02-01 00:00:00+00) TO (2026-03-01 00:00:00+00)"
+    assert done.locks["events"] == "SHARE UPDATE EXCLUSIVE"
+    assert not {"whatsapp_auth", "whatsapp_keys"} & set(done.locks)
+
+    database.mark_log()
+    again = job.run()
+    assert (again.changed, again.actions, again.locks) == (False, [], {})
+    assert database.ddl_log() == []
+    assert not job.run(check=True).changed
+
+
+def test_a_partition_is_what_partition_of_makes(job: Maintenance, owner: psycopg.Connection) -> None:
+    job.run(ahead=0)
+    owner.execute(
+        "CREATE TABLE public.events_2031_01 PARTITION OF public.events"
+        " FOR VALUES FROM ('2031-01-01 00:00:00+00') TO ('2031-02-01 00:00:00+00')"
+    )
+    seen = Runner(job.database.options).inspect().entries
+    shapes = [
+        {
+            (entry.replace(name, "<month>")): str(value).replace(name, "<month>")
+            for entry, value in seen.items()
+            if name in entry
+        }
+        for name in ("events_2026_02", "events_2031_01")
+    ]
+    for shape in shapes:
+        del shape["table <month>"]  # differs by its bounds
+    assert shapes[0] == shapes[1]
+    assert "index <month>_what_idx" in shapes[0]
+
+
+@pytest.mark.parametrize(
+    ("unit", "today", "ahead", "expected"),
+    [
+        ("day", "2024-02-28", 1, {"events_2024_02_28": "(2024-02-28) TO (2024-02-29)",
+                                  "events_2024_02_29": "(2024-02-29) TO (2024-03-01)"}),
+        ("week", "2027-01-02", 0, {"events_2026_w53": "(2026-12-28) TO (2027-01-04)"}),
+        ("quarter", "2025-12-31", 0, {"events_2025_q4": "(2025-10-01) TO (2026-01-01)"}),
+        ("year", "2025-12-31", 0, {"events_2025": "(2025-01-01) TO (2026-01-01)"}),
+    ],
+)  # fmt: skip
+def test_date_keys_and_every_unit(
+    database: Database, unit: str, today: str, ahead: int, expected: dict[str, str]
+) -> None:
+    with database.connect() as owner:
+        make_events(owner, key="date")
+        desired = Desired("events", unit, None, ahead=ahead)
+        job = Maintenance(database, desired, "Pacific/Tongatapu", datetime.date.fromisoformat(today))
+        job.run()
+        assert bounds(owner) == expected
+        assert not job.run().changed
+
+
+def test_five_time_zones_in_any_order_make_the_same_bounds(database: Database) -> None:
+    """The login's TimeZone, not the module's: what somebody set for the role must not matter."""
+    zones = ["UTC", "Europe/Moscow", "America/Los_Angeles", "Asia/Kolkata", "Pacific/Auckland"]
+    found = []
+    for order in (zones, zones[::-1]):
+        with database.connect() as owner:
+            make_events(owner)
+            for day, zone in enumerate(order):
+                owner.execute(
+                    f"ALTER ROLE CURRENT_USER IN DATABASE {database.name} SET timezone = '{zone}'".encode()
+                )
+                Maintenance(database, zone="Europe/Moscow").run(ahead=day)
+            found.append(bounds(owner))
+            owner.execute("DROP TABLE public.events")
+    assert found[0] == found[1]
+    assert found[0]["events_2026_02"] == "(2026-01-31 21:00:00+00) TO (2026-02-28 21:00:00+00)"
+    assert len(found[0]) == 8
+
+
+def test_a_plain_date_literal_moves_with_the_session(owner: psycopg.Connection) -> None:
+    """The control: what the original did, in two of those zones."""
+    create = "CREATE TABLE public.events_{0} PARTITION OF public.events FOR VALUES FROM (DATE '{1}') TO (DATE '{2}')"
+    owner.execute("SET timezone = 'UTC'")
+    owner.execute(create.format("a", "2026-01-01", "2026-02-01").encode())
+    owner.execute("SET timezone = 'Europe/Moscow'")
+    with pytest.raises(errors.InvalidObjectDefinition):
+        owner.execute(create.format("b", "2026-02-01", "2026-03-01").encode())
+
+
+@pytest.mark.parametrize(
+    ("key", "zone", "table", "message"),
+    [
+        ("timestamptz", "UTC", "nothing", "there is no table public.nothing"),
+        ("timestamptz", "UTC", "whatsapp_auth", "is not partitioned by RANGE"),
+        ("timestamptz", "UTC+3", "events", "is not the name of a time zone"),
+        ("timestamptz", "Mars/Phobos", "events", "SQLSTATE 22023"),
+        ("timestamp", "UTC", "events", "at of type timestamp;"),
+    ],
+)
+def test_what_cannot_be_maintained_is_refused(
+    database: Database, key: str, zone: str, table: str, message: str
+) -> None:
+    with database.connect() as owner:
+        make_events(owner, key)
+        job = Maintenance(database, Desired(table, "month", None, ahead=1), zone)
+        with pytest.raises(RolloutError, match=message.replace("+", r"\+")):
+            job.run(check=True)
+
+
+def test_too_strong_a_lock_is_rolled_back(
+    job: Maintenance, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the proof: a lock too many on the table, and a foreign key to a protected one."""
+    attach = partition_changes.attach_commands
+
+    def strong(*arguments: object) -> list[object]:
+        lock = Command("LOCK TABLE public.events IN ACCESS EXCLUSIVE MODE")
+        return [*attach(*arguments), lock]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(partition_changes, "attach_commands", strong)
+    with pytest.raises(LockBudgetExceeded, match="ACCESS EXCLUSIVE on events"):
+        job.run()
+    monkeypatch.undo()
+    assert bounds(owner) == {}
+    assert one(owner, "SELECT outcome FROM rollout.maintenance") == "failed"
+    owner.execute("CREATE TABLE public.salons (id integer PRIMARY KEY)")
+    owner.execute("ALTER TABLE public.events ADD COLUMN salon integer REFERENCES public.salons")
+    job.protected = (*job.protected, "salons")
+    with pytest.raises(LockBudgetExceeded, match="SHARE ROW EXCLUSIVE on salons"):
+        job.run()
+    assert bounds(owner) == {}
+
+
+def test_a_lock_that_cannot_be_had_names_its_holder(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    with database.connect(application_name="other ddl") as other, other.transaction():
+        other.execute("LOCK TABLE public.events IN SHARE UPDATE EXCLUSIVE MODE")
+        job.attempts = 1
+        with pytest.raises(StatementFailed, match="other ddl"):
+            job.run()
+    assert len(job.run().actions) == 6
+
+
+def test_functions_runners_and_maintenance_take_turns(job: Maintenance, database: Database) -> None:
+    """Another maintenance is refused at once, whoever it maintains; so is a runner of migrations."""
+    job.run()
+    with job.open() as session:
+        observe(session, "public", "rollout", alone=True)
+        with pytest.raises(RunnerBusy):
+            job.run()
+        with pytest.raises(RunnerBusy):
+            Runner(database.options).bring_in("0001")
+
+
+# Retention.
+
+
+def fill(owner: psycopg.Connection) -> None:
+    owner.execute(
+        "INSERT INTO public.events (at) SELECT timestamptz '2025-11-01 00:00:00+00' + i * interval '5 days'"
+        " FROM generate_series(0, 20) i"
+    )
+
+
+def test_retention_detaches_concurrently_and_keeps_the_rows(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    job.run()
+    fill(owner)
+    before = one(owner, "SELECT count(*) FROM public.events")
+    foretold = job.run(check=True, retention=2)
+    done = job.run(retention=2)
+    assert names(foretold.actions) == [("detach", "events_2025_11")]
+    assert names(done.actions) == [("detached", "events_2025_11")]
+    kept = one(owner, "SELECT count(*) FROM public.events_2025_11_detached")
+    assert kept > 0 and one(owner, "SELECT count(*) FROM public.events") == before - kept
+    row = owner.execute("SELECT state, kept, lower_bound, recorded FROM rollout.detached").fetchall()
+    assert row == [("detached", "events_2025_11_detached", "2025-11-01 00:00:00+00", [])]
+    assert not job.run(retention=2).changed
+    assert done.locks["events"] == "SHARE UPDATE EXCLUSIVE"
+
+
+def test_a_detach_that_a_reader_holds_up_is_finished_by_the_next_run(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    """Interrupted while it waits: the partition is pending; meanwhile the application writes on."""
+    job.run()
+    fill(owner)
+    total = one(owner, "SELECT count(*) FROM public.events")
+    job.attempts = 1
+    with database.connect() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM public.events")
+        with pytest.raises(StatementFailed, match="55P03"):
+            job.run(retention=2)
+        assert one(
+            owner, "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'events_2025_11'::regclass"
+        )
+        owner.execute("INSERT INTO public.events (at) VALUES ('2026-02-03 00:00:00+00')")
+    assert one(owner, "SELECT state FROM rollout.detached") == "detaching"
+    assert names(job.run(check=True, retention=2).actions) == [("finalize", "events_2025_11")]
+    done = job.run(retention=2)
+    assert names(done.actions) == [("detached", "events_2025_11")]
+    kept = one(owner, "SELECT count(*) FROM public.events_2025_11_detached")
+    assert one(owner, "SELECT count(*) FROM public.events") + kept == total + 1
+    assert one(owner, "SELECT count(*) FROM rollout.detached WHERE state = 'detached'") == 1
+
+
+@pytest.mark.parametrize("killed_before", ["begin", "_detach_once", "finish"])
+def test_a_run_killed_anywhere_in_a_detach_is_finished(
+    job: Maintenance, owner: psycopg.Connection, killed_before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    job.run()
+    fill(owner)
+    total = one(owner, "SELECT count(*) FROM public.events")
+    if killed_before == "begin":
+        monkeypatch.setattr(partition_record, "begin_command", kill)
+    else:
+        monkeypatch.setattr(partition_changes, killed_before, kill)
+    with pytest.raises(Killed):
+        job.run(retention=2)
+    monkeypatch.undo()
+    done = job.run(retention=2)
+    assert names(done.actions) == [("detached", "events_2025_11")]
+    assert owner.execute("SELECT state FROM rollout.detached").fetchall() == [("detached",)]
+    kept = one(owner, "SELECT count(*) FROM public.events_2025_11_detached")
+    assert one(owner, "SELECT count(*) FROM public.events") + kept == total
+    assert not job.run(retention=2).changed
+
+
+def test_a_detach_that_is_no_longer_wanted_is_forgotten(
+    job: Maintenance, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.run()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(partition_changes, "_detach_once", stop)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(retention=2)
+    monkeypatch.undo()
+    assert not job.run().changed
+    assert one(owner, "SELECT count(*) FROM rollout.detached") == 0
+
+
+# With the ledger.
+
+
+def test_recorded_months_come_and_go_without_drift(finished: Database) -> None:
+    runner = Runner(finished.options)
+    with finished.connect() as owner:
+        recorded = sorted(bounds(owner, "messages"))
+        owner.execute(
+            "INSERT INTO public.messages (company_id, phone, direction, created_at)"
+            " VALUES (1, '70000000000', 'inbound', '2025-11-05 00:00:00+00')"
+        )
+        today = one(owner, "SELECT (now() AT TIME ZONE 'UTC')::date")
+        job = Maintenance(finished, MESSAGES, today=None)
+        assert job.run().healthy
+        assert runner.inspect().differences == []
+        # Between the months that were named and the present ones there was a hole.
+        made = set(bounds(owner, "messages")) - set(recorded)
+        since = (today.year - 2025) * 12 + today.month - 11
+        assert len(bounds(owner, "messages")) == max(since, 0) + 4 == len(made) + len(recorded)
+
+        done = job.run(retention=1)
+        assert ("detached", "messages_2025_11") in names(done.actions)
+        assert runner.inspect().differences == [], runner.inspect().differences
+        assert one(owner, "SELECT count(*) FROM public.messages_2025_11_detached") == 1
+        moved = one(owner, "SELECT recorded FROM rollout.detached WHERE partition = 'messages_2025_11'")
+        assert {"table messages_2025_11", "index messages_2025_11_pkey"} <= {
+            entry["object"] for entry in moved
+        }
+        assert runner.apply().changed is False
+        assert not job.run(retention=1).changed
+        # The control: the same detach by hand is drift.
+        month = sorted(set(recorded) & set(bounds(owner, "messages")))[0]
+        owner.execute(f"ALTER TABLE public.messages DETACH PARTITION public.{month}".encode())
+        assert runner.inspect().differences
+
+
+def test_the_module_and_the_function_agree(finished: Database) -> None:
+    """Whoever comes second finds nothing to do."""
+    with finished.connect() as owner:
+        job = Maintenance(finished, replace(MESSAGES, ahead=5), today=None)
+        job.run()
+        first = bounds(owner, "messages")
+        assert owner.execute("SELECT * FROM public.maintain_messages_partitions()").fetchall() == []
+        late = one(owner, "SELECT (date_trunc('month', now()) + interval '6 months')::date")
+        owner.execute("SELECT public.create_messages_partition(%s)", [late])
+        assert not job.run(ahead=6).changed
+        assert len(bounds(owner, "messages")) == len(first) + 1
+
+
+# Under load.
+
+
+class Writer(threading.Thread):
+    """Inserts all the time, each row in a transaction of its own, and keeps every error."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(daemon=True)
+        self.options = database.options
+        self.stopping = threading.Event()
+        self.written = 0
+        self.errors: list[str] = []
+
+    def run(self) -> None:
+        insert = "INSERT INTO public.events (at) VALUES (timestamptz '2026-02-03 00:00:00+00' + %s * interval '1 day')"
+        with psycopg.connect(**self.options, autocommit=True) as connection:
+            connection.execute("SET lock_timeout = '10s'")
+            for day in itertools.cycle(range(20)):
+                if self.stopping.is_set():
+                    return
+                try:
+                    connection.execute(insert, [day])
+                    self.written += 1
+                except psycopg.Error as error:
+                    self.errors.append(str(error))
+
+
+def test_no_insert_fails_while_partitions_come_and_go(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    job.run()
+    fill(owner)
+    rows = one(owner, "SELECT count(*) FROM public.events")
+    writers = [Writer(database) for _ in range(2)]
+    job.attempts = 10
+    for writer in writers:
+        writer.start()
+    try:
+        for ahead in range(3, 9):
+            job.run(ahead=ahead)
+        job.run(ahead=8, retention=1)
+        mark = sum(w.written for w in writers)
+        until(lambda: sum(w.written for w in writers) > mark, "nobody writes any more")
+    finally:
+        for writer in writers:
+            writer.stopping.set()
+        for writer in writers:
+            writer.join(30)
+    assert [w.errors for w in writers] == [[], []]
+    detached = [f"public.{k}" for (k,) in owner.execute("SELECT kept FROM rollout.detached").fetchall()]
+    assert len(detached) == 2
+    kept = sum(one(owner, f"SELECT count(*) FROM {name}") for name in detached)
+    assert one(owner, "SELECT count(*) FROM public.events") + kept == rows + sum(w.written for w in writers)
+
+
+def test_the_writer_notices_a_month_without_partition(job: Maintenance, database: Database) -> None:
+    """The control of the writer."""
+    writer = Writer(database)
+    writer.start()
+    until(lambda: writer.errors, "the writer has no error")
+    writer.stopping.set()
+    writer.join(30)
+    assert "no partition of relation" in writer.errors[0]
+
+
+def test_a_login_that_may_only_read_can_look(database: Database) -> None:
+    with database.connect() as owner:
+        make_events(owner)
+        owner.execute("GRANT SELECT ON public.events TO PUBLIC")
+    job = Maintenance(database, options=database.readonly_options)
+    assert len(job.run(check=True).actions) == 6
+    with pytest.raises(StatementFailed, match=r"25006|42501"):
+        job.run()
