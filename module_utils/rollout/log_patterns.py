@@ -73,8 +73,15 @@ DEFAULTS: tuple[Mapping[str, Any], ...] = (
             # A prepared SELECT * after ADD COLUMN (0A000).
             r"|cached plan must not change result type"
             r"|deadlock detected|canceling statement due to|remaining connection slots|too many (?:clients|connections)"
-            r"|terminating connection|Connection terminated|ECONNREFUSED|ECONNRESET|ETIMEDOUT)"
+            r"|terminating connection|[Cc]onnection terminated)"
         ),
+        "levels": _COMPLAINTS,
+    },
+    # Of any peer: the database's, or of a service elsewhere that nobody here can do anything about.
+    {
+        "name": "network_error",
+        "kind": "problem",
+        "regex": r".*?(?:ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)",
         "levels": _COMPLAINTS,
     },
     {

@@ -21,9 +21,7 @@ class RolloutProject(Project):
     :param variables: replace variables of the inventory
     """
 
-    def __init__(
-        self, folder: Path, database: Database, *, with_net: bool = False, **variables: Any
-    ) -> None:
+    def __init__(self, folder: Path, database: Database, *, with_net: bool = False, **variables: Any) -> None:
         super().__init__(folder)
         shutil.copy(ROOT / "apply.yml", folder / "apply.yml")
         options = database.options

@@ -97,7 +97,7 @@ def test_a_run_of_nothing_leaves_a_report_that_says_so(command_runs: CommandRuns
     assert report["outcome"] == "succeeded"
     assert report["run_id"] != command_runs.first_report["run_id"]
     found = sections(report)
-    assert list(found) == ["end", "gate before", "precheck", "rehearsal", "verify"]
+    assert list(found) == ["end", "precheck", "rehearsal", "verify"]
     assert "nothing to do" in found["rehearsal"]["summary"]
     assert set(found["rehearsal"]["locks"].values()) == {"ACCESS SHARE"}
     first = sections(command_runs.first_report)

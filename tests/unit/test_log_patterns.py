@@ -102,12 +102,17 @@ def test_any_time_or_none_before_the_line(time: str, line: str) -> None:
         "cached plan must not change result type",
         'null value in column "phone" of relation "clients" violates not-null constraint',
         "canceling statement due to lock timeout",
-        "Failed to save: connect ECONNREFUSED 127.0.0.1:5432",
+        "Failed to save: Connection terminated unexpectedly",
     ],
 )
 def test_what_a_migration_can_do_to_the_application(text: str) -> None:
     assert pattern_of(f"error: {text}") == "database_error"
     assert pattern_of(f"info: {text}") != "database_error"
+
+
+def test_a_peer_that_cannot_be_reached_is_not_said_to_be_the_database() -> None:
+    assert pattern_of("error: Failed to save: connect ECONNREFUSED 127.0.0.1:5432") == "network_error"
+    assert pattern_of("info: Failed to save: connect ECONNREFUSED 127.0.0.1:5432") != "network_error"
 
 
 @pytest.mark.parametrize(

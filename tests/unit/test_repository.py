@@ -134,7 +134,9 @@ def role_offences(role: Path) -> list[str]:
     defaults_file = role / "defaults/main.yml"
     defaults = (yaml.safe_load(defaults_file.read_text()) or {}) if defaults_file.is_file() else {}
     offences += [
-        f"{role.name}: {name} is not prefixed" for name in sorted(options) if not name.startswith(f"{role.name}_")
+        f"{role.name}: {name} is not prefixed"
+        for name in sorted(options)
+        if not name.startswith(f"{role.name}_")
     ]
     offences += [f"{role.name}: {name} is not documented" for name in sorted(set(defaults) - set(options))]
     return offences
