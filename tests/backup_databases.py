@@ -5,6 +5,7 @@ Import what is used into the test module::
     from tests.backup_databases import database_with_rows, prepared_rows, replaced_programs  # noqa: F401
 """
 
+import functools
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from ansible.module_utils.rollout.backup_settings import BackupSettings
 from ansible.module_utils.rollout.options import ConnectionOptions
 
+from sandbox.binaries import find_binaries
 from sandbox.credentials import OWNER
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
@@ -97,9 +99,16 @@ def options_of(database: Database) -> ConnectionOptions:
     return ConnectionOptions(**database.options)
 
 
+@functools.cache
+def bin_dir() -> str:
+    """The programs of the tests' server, which need not be in PATH."""
+    return str(find_binaries().bindir)
+
+
 def settings_for(folder: Path, **given: object) -> BackupSettings:
     """Settings with a folder of the test's own."""
-    return BackupSettings(directory=str(folder / "backups"), **given)  # type: ignore[arg-type]
+    settings = {"bin_dir": bin_dir(), **given}
+    return BackupSettings(directory=str(folder / "backups"), **settings)  # type: ignore[arg-type]
 
 
 def left_in(folder: Path) -> set[str]:

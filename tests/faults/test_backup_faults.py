@@ -18,6 +18,7 @@ from ansible.module_utils.rollout.errors import BackupRefused, RolloutError, Sta
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
 from tests.backup_databases import (  # noqa: F401
+    bin_dir,
     database_with_rows,
     left_in,
     may_create_databases,
@@ -327,7 +328,7 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next(
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", None)
     given = tmp_path / "given.json"
-    settings = {"directory": str(tmp_path / "backups"), "scratch": scratch}
+    settings = {"directory": str(tmp_path / "backups"), "scratch": scratch, "bin_dir": bin_dir()}
     given.write_text(json.dumps({"options": source.options, "settings": settings}))
     root = Path(backup.__file__).resolve().parents[2]
     died = subprocess.run(

@@ -11,13 +11,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ansible.module_utils.rollout import backup, backup_manifest
-from ansible.module_utils.rollout.errors import BackupRefused
+from ansible.module_utils.rollout import (
+    backup,
+    backup_contents,
+    backup_manifest,
+    backup_programs,
+    backup_scratch,
+)
+from ansible.module_utils.rollout.connection import Session
+from ansible.module_utils.rollout.errors import BackupRefused, ConnectionFailed
 
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
 from tests import traces
 from tests.backup_databases import (  # noqa: F401
+    bin_dir,
     database_with_rows,
     left_in,
     may_create_databases,
@@ -78,6 +86,7 @@ def test_a_backup_is_restored_and_compared_before_it_counts(
     temporary = Path(tempfile.mkdtemp(prefix="rollout-", dir="/tmp"))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     arguments = {"directory": str(directory), "scratch": scratch, "run_id": "run-7", **filled.options}
+    arguments["bin_dir"] = bin_dir()
     with watched_command_lines() as command_lines:
         result = run("pg_backup", capsys, **arguments)
     assert set(result) - {"changed", "invocation"} == documented("pg_backup") - {"details"}
@@ -261,14 +270,15 @@ def test_check_mode_writes_nothing(
     filled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "backups"
+    arguments = {"directory": str(directory), "bin_dir": bin_dir(), **filled.options}
     with traces.without_autovacuum(filled.server):
         left = traces.left_by(
             filled,
-            lambda: run("pg_backup", capsys, check=True, directory=str(directory), **filled.options),
+            lambda: run("pg_backup", capsys, check=True, **arguments),
         )
     assert left == set()
     assert not directory.exists()
-    result = run("pg_backup", capsys, check=True, directory=str(directory), **filled.options)
+    result = run("pg_backup", capsys, check=True, **arguments)
     assert result["changed"] is True
     assert result["backup"] == {}
     assert "would dump" in result["summary"] and "throw-away server" in result["summary"]
@@ -392,3 +402,24 @@ def test_what_cannot_work_is_refused_before_anything_is_dumped(
 def test_a_relative_folder_is_refused(filled: Database) -> None:
     with pytest.raises(BackupRefused, match="'backups' is not an absolute path"):
         backup.make(options_of(filled), backup.BackupSettings(directory="backups"))
+
+
+def test_nobody_else_reaches_the_throw_away_server(backed_up: Database, tmp_path: Path) -> None:
+    """It holds a copy of everything for a while: no port, a folder and a socket of its own, and a password."""
+    with Session(options_of(backed_up), "test", read_only=True) as session:
+        backup_contents.begin(session)
+        contents = backup_contents.read(session, backup_contents.outline(session))
+        major = session.server_version // 10_000
+    found = backup_programs.find_programs(bin_dir(), major, with_server=True)
+    with backup_scratch.local_server(tmp_path, found, contents) as scratch:
+        sockets = Path(str(scratch.options.host))
+        assert mode(sockets) == "0700"
+        assert {mode(entry) for entry in sockets.iterdir() if entry.is_socket()} == {"0700"}
+        assert [mode(folder) for folder in tmp_path.glob(".scratch-*")] == ["0700"]
+        with Session(scratch.options, "test") as session:
+            trusting = "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'"
+            answers = session.run(["SHOW listen_addresses", trusting])
+            assert answers == [[("",)], [(0,)]]
+        with pytest.raises(ConnectionFailed, match="password"):
+            Session(dataclasses.replace(scratch.options, password="guessed"), "test")
+    assert not sockets.exists() and list(tmp_path.glob(".scratch-*")) == []

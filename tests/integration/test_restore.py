@@ -14,6 +14,7 @@ from sandbox.databases import Database
 from tests import traces
 from tests.application_rows import TABLES, rows_of
 from tests.backup_databases import (  # noqa: F401
+    bin_dir,
     database_with_rows,
     left_in,
     may_create_databases,
@@ -53,10 +54,17 @@ def exported(with_rows: Database, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def bring_back(database: Database, source: Path, check: bool = False, **settings: object) -> RestoreOutcome:
     """Restore into a copy of the database that the backup is of."""
-    given = {"other_database": True, "protected": PROTECTED, "attempts": 1, **settings}
+    given = {
+        "confirm": database.name,
+        "other_database": True,
+        "protected": PROTECTED,
+        "attempts": 1,
+        "bin_dir": bin_dir(),
+        **settings,
+    }
     return restore(
         options_of(database),
-        RestoreSettings(source=str(source), confirm=database.name, **given),  # type: ignore[arg-type]
+        RestoreSettings(source=str(source), **given),  # type: ignore[arg-type]
         check=check,
     )
 
@@ -238,14 +246,8 @@ def test_a_table_that_another_one_needs_is_asked_for(filled: Database, exported:
 def test_what_was_not_meant_is_refused(
     filled: Database, exported: tuple[str, Path], settings: dict[str, object], reason: str
 ) -> None:
-    given = {
-        "source": str(exported[1]),
-        "confirm": filled.name,
-        "other_database": True,
-        "protected": PROTECTED,
-    }
     with pytest.raises(RestoreRefused, match=reason):
-        restore(options_of(filled), RestoreSettings(**{**given, **settings}))  # type: ignore[arg-type]
+        bring_back(filled, exported[1], **settings)  # type: ignore[arg-type]
 
 
 def test_check_mode_leaves_no_trace(
@@ -254,6 +256,7 @@ def test_check_mode_leaves_no_trace(
     with filled.connect() as owner:
         owner.execute("DROP TABLE reminders")
     arguments = {"source": str(exported[1]), "confirm": filled.name, "other_database": True, **filled.options}
+    arguments["bin_dir"] = bin_dir()
     result = run("pg_backup_restore", capsys, check=True, **arguments)
     assert set(result) - {"changed", "invocation"} == documented("pg_backup_restore") - {"details"}
     assert result["changed"] is True and result["created"] == ["public.reminders"]
