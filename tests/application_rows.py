@@ -51,7 +51,9 @@ def rows_of(connection: psycopg.Connection) -> dict[str, list[str]]:
     return {
         table: [
             row
-            for (row,) in connection.execute(f"SELECT ({table}.*)::text FROM {table} ORDER BY 1".encode()).fetchall()
+            for (row,) in connection.execute(
+                f"SELECT ({table}.*)::text FROM {table} ORDER BY 1".encode()
+            ).fetchall()
         ]
         for table in TABLES
     }
