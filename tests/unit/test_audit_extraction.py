@@ -766,3 +766,35 @@ def test_letting_go_of_trees_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     again = look(code)
     assert again.chains == whole.chains
     assert again.methods == whole.methods
+
+
+def test_a_name_that_is_missing_does_not_stop_the_audit() -> None:
+    found = look(
+        "const { data } = await.from('t').select('a');\nconst x = .from('u').select();\nawait\n  .from('v').delete()\n"
+    )
+    assert sum(found.text_hits.values()) == len(found.chains) + len(found.sightings) == 3
+
+
+def test_code_that_would_take_for_ever_is_given_up() -> None:
+    steps = "".join(
+        f"function f{n}(x) {{ return x ? f{n + 1}([x, 1]) : f{n + 1}([x, 2]); }}\n" for n in range(60)
+    )
+    chain = only(
+        CLIENT + steps + "function f60(x) { return { a: f0(x), ...f0(1) }; }\ndb.from('t').insert(f0(2));"
+    )
+    assert (table(chain), chain.operation, chain.certainty) == ("t", "insert", PARTIAL)
+
+
+def test_functions_that_call_themselves_are_followed_once() -> None:
+    code = """
+    const base = (n) => (n ? base(n - 1) : db.from('t'));
+    async function f() { await base(3).select('a'); }
+    function grow(q, n) { return n ? grow(q.eq('n', n), n - 1) : q; }
+    async function g() { await grow(db.from('u').select('b'), 2); }
+    const each = (f) => f(db.from('v'));
+    const again = (q) => each((r) => again(r.select('c')));
+    again(1);
+    """
+    found = look(CLIENT + code)
+    assert {table(chain) for chain in found.chains} == {"t", "u", "v"}
+    assert {chain.operation for chain in found.chains if table(chain) in "tu"} == {"select"}

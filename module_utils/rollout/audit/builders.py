@@ -343,6 +343,11 @@ class Follower:
         outer = file.parent(file.outside(function))
         if outer is not None and outer.type == "arguments":
             return self._given_function(place, function, outer, request, conditional)
+        key = (file.path, -function.id)
+        if key in request.visited or request.depth > MAX_FORKS:
+            request.usage.lost = True  # a function that calls itself
+            return True
+        request.visited.add(key)
         sites, complete = parameters.call_sites(self.evaluator, file, function)
         extended = [site for site in sites if _continues(site) and not is_async]
         request.usage.sent = request.usage.sent or is_async
@@ -354,6 +359,7 @@ class Follower:
             request.usage.sent = True
             return True
         name = function_name(file, function) or "a function"
+        before = len(self._finished)
         for site in sites if not request.has_operation else extended:
             fork = request.fork()
             fork.caller = site
@@ -362,6 +368,10 @@ class Follower:
             _rebind(fork, file, function, frame)
             if self._expression(site, fork, conditional):
                 self._finished.append(fork)
+        made = self._finished[before:]
+        if any(fork.has_operation for fork in made):
+            # The others only pass the builder on.
+            self._finished[before:] = [fork for fork in made if fork.has_operation]
         if request.has_operation and len(extended) < len(sites):
             for site in sites:
                 if site not in extended:

@@ -51,6 +51,8 @@ from ansible.module_utils.rollout.audit.values import (
 
 MAX_DEPTH = 8
 MAX_ACTIVE = 96
+#: For one call of the code; the real code base needs some hundred.
+MAX_STEPS = 20_000
 MAX_OPTIONS = 64
 #: Functions of supabase's packages that return a client.
 CLIENT_MAKERS = frozenset(
@@ -135,6 +137,7 @@ class Evaluator:
         self._active: dict[_Key, int] = {}
         #: The outermost evaluation that the current one met again: what is cut off there is not the whole value.
         self._met = MAX_ACTIVE
+        self._steps = 0
         self.exported: dict[str, dict[str, Place] | Value] = {}
 
     def value(self, place: Place | Value) -> Value:
@@ -146,6 +149,10 @@ class Evaluator:
         known = memory.get(key)
         if known is not None:
             return known
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            self._met = 0
+            return Unknown("there is too much to compute")
         depth = len(self._active)
         if key in self._active:
             self._met = min(self._met, self._active[key])
@@ -165,6 +172,10 @@ class Evaluator:
         else:
             self._met = min(self._met, before)
         return found
+
+    def begin(self) -> None:
+        """Begin with another call of the code: what is computed for it may take so many steps of its own."""
+        self._steps = 0
 
     def forget_calls(self) -> None:
         """Let go of what was computed inside calls: these calls are not met again."""

@@ -363,6 +363,7 @@ class _Extractor:
             if call is None:
                 self._sight(file, match.start("method"), node, method, damage)
                 continue
+            self._evaluator.begin()
             requests = self._follower.follow(file, call, method)
             kind, reason = judge(self._evaluator, file, call, method, requests)
             if kind == REAL:

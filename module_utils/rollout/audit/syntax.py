@@ -385,7 +385,8 @@ def _without_type_arguments(text: bytes) -> bytes:
 
 def _words(text: bytes, word: bytes) -> Iterator[int]:
     """Where a word stands alone. A search for the bare word is many times faster than a pattern with boundaries."""
-    start = text.find(word)
+    # The parser puts a name without letters where one is missing.
+    start = text.find(word) if word else -1
     while start >= 0:
         end = start + len(word)
         if text[start - 1 : start] not in _WORD_BYTES and text[end : end + 1] not in _WORD_BYTES:
