@@ -42,7 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             _check(arguments)
             found = run.find(
-                self._loader.path_dwim(str(arguments["source"])),
+                str(_folder(arguments["source"])),
                 str(arguments.get("commit") or ""),
                 [str(name) for name in arguments.get("exclude") or []],
                 [str(name) for name in arguments.get("entry_points") or []],
@@ -59,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             # The calls would be printed with every failure and at -vvv; the report has them.
             proof.get("invocation", {}).get("module_args", {}).pop("chains", None)
         destination = arguments.get("destination")
-        folder = Path(self._loader.path_dwim(str(destination))) if destination else None
+        folder = _folder(destination) if destination else None
         if self._task.check_mode:
             folder = None
         rows = arguments.get("max_rows")
@@ -82,6 +82,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if name in proof:
                 result[name] = proof[name]
         return result
+
+
+def _folder(path: object) -> Path:
+    """A folder as the operator means it: relative to where ansible-playbook was started, not to the playbook."""
+    return Path(str(path)).expanduser().absolute()
 
 
 def _check(arguments: dict[str, Any]) -> None:

@@ -15,7 +15,9 @@ description:
   - docs/audit.md says what is found, what the words of the report mean, and what is not followed.
 options:
   source:
-    description: Folder with the code on the control node, or a git repository when O(commit) is given.
+    description:
+      - Folder with the code on the control node, or a git repository when O(commit) is given. Relative to the folder
+        that ansible-playbook was started in.
     type: path
     required: true
   commit:
