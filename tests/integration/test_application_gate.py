@@ -156,7 +156,7 @@ RED_FOR = {
     "error-lines": [f"{WORKER}: ", " new lines of level error", "up to 5 would be normal", "Failed to load"],
     "stop": [f"{WORKER}: is not the process that it was", "online, now stopped"],
     "slow-database": [" new lines of slow_query", "Slow query: "],
-    "dead-database": [" of database_error in ", "up to 0 would be normal"],
+    "dead-database": [" new lines of ", " would be normal", "ECONN"],
 }
 
 

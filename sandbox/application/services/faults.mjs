@@ -16,7 +16,7 @@ const FAULTS = {
   },
   'error-lines': () => {
     const secret = process.env.OPENAI_API_KEY;
-    logger.error('Failed to load client context: connection terminated unexpectedly', {
+    logger.error('Failed to load client context: the answer has no name', {
       apiKey: secret,
       phone: process.env.TEST_PHONE,
     });
