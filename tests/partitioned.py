@@ -2,14 +2,15 @@
 
 import datetime
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from ansible.module_utils.rollout import partitions
-from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.options import ConnectionOptions
 from ansible.module_utils.rollout.partition_changes import Terms
 from ansible.module_utils.rollout.partition_plan import Desired
+from ansible.module_utils.rollout.partition_transfer import FileSession
 from ansible.module_utils.rollout.partitions import Order, Outcome
 
 from sandbox.databases import Database
@@ -41,10 +42,26 @@ class Maintenance:
             today=self.today,
         )
 
-    def open(self, check: bool = False) -> Session:
-        return Session(
+    def open(self, check: bool = False) -> FileSession:
+        return FileSession(
             ConnectionOptions(**{**self.database.options, **self.options}), "rollout run-m", read_only=check
         )
+
+    def repair(
+        self, check: bool = False, *, confirmed: bool = True, batch_rows: int = 10, **desired: Any
+    ) -> Outcome:
+        """A repair, then a run."""
+        order = replace(self.order(**desired), repair=True, confirmed=confirmed, batch_rows=batch_rows)
+        return partitions.maintain(lambda: self.open(check), order, check=check)
+
+    def check(self, **desired: Any) -> Outcome:
+        """The alarm."""
+        return partitions.checked(lambda: self.open(True), self.order(**desired))
+
+    def archive(self, folder: Path, *, drop: bool = False, **desired: Any) -> Outcome:
+        """A run that archives what it detached."""
+        order = replace(self.order(**desired), archive_dir=folder, drop_archived=drop)
+        return partitions.maintain(self.open, order, check=False)
 
     def run(self, check: bool = False, **desired: Any) -> Outcome:
         """A run with some of the table's desired properties replaced."""

@@ -112,23 +112,27 @@ def in_transaction(
     done: Done,
     budget: Mapping[str, str],
     last: Sequence[Command] = (),
+    prove: Callable[[Script], None] = lambda _: None,
 ) -> None:
     """Send commands in one transaction as the table's owner, prove its locks, and commit.
 
     :param budget: strongest mode for tables that are named here; protected tables may see ACCESS SHARE
     :param last: commands of the login role, such as those that write the record
+    :param prove: looks at the answers before COMMIT, by the commands' positions; what it raises rolls back
     :raises LockBudgetExceeded: nothing was kept
     """
     script = Script()
     script.add(Command("BEGIN"))
     script.add(transaction.known_relations(), name="known")
     script.add(*transaction.as_role("" if table.owned else table.owner))
-    script.add(*commands)
+    for at, command in enumerate(commands):
+        script.add(command, name=at)
     script.add(Command("RESET ROLE"), *last)
     script.add(transaction.held_locks(table.schema), name="held")
     _attempt(session, functools.partial(script.run, session), table, terms, done)
     held = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
     try:
+        prove(script)
         _check_budget(held, {**locks.budget_for(terms.protected, {}), **budget})
     except RolloutError:
         session.rollback()

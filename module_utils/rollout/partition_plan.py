@@ -34,6 +34,7 @@ DEFAULT_BLOCKS = "default blocks detach"
 FOREIGN = "foreign table"
 INDEX = "index"
 AHEAD = "not enough ahead"
+LATE = "no recent maintenance"
 
 # Kinds of actions.
 FINALIZE = "finalize"
@@ -127,12 +128,14 @@ class Plan:
     :ivar covered_until: the first instant from now on that no partition takes, once the actions are done; None when
         not even the present is covered
     :ivar ahead: whole periods after the present one that are covered then
+    :ivar standing: the same two before anything is done
     """
 
     actions: tuple[Action, ...]
     findings: tuple[Finding, ...]
     covered_until: int | None
     ahead: int
+    standing: tuple[int | None, int]
     periods: tuple[Period, ...] = field(default=())
 
     @property
@@ -251,8 +254,9 @@ def make_plan(
     findings += [found for p in attached for found in _of_partition(p)]
     until, ahead = _coverage(present, wanted, [*attached, *created])
     if ahead < desired.alarm:
-        findings.append(_ahead(desired, until, ahead))
-    return Plan(tuple(actions), tuple(findings), until, ahead, tuple(wanted))
+        findings.append(too_few_ahead(desired, until, ahead))
+    standing = _coverage(present, wanted, attached)
+    return Plan(tuple(actions), tuple(findings), until, ahead, standing, tuple(wanted))
 
 
 def uncovered(lower: int, upper: int, partitions: Sequence[Partition]) -> list[tuple[int, int]]:
@@ -389,7 +393,8 @@ def _occupied(desired: Desired, period: Period) -> Finding:
     )
 
 
-def _ahead(desired: Desired, until: int | None, ahead: int) -> Finding:
+def too_few_ahead(desired: Desired, until: int | None, ahead: int) -> Finding:
+    """The alarm."""
     reach = (
         f"rows are taken until {shown(until)} only"
         if until is not None

@@ -141,6 +141,24 @@ def detached(session: Session, ledger_schema: str, schema: str, table: str) -> l
     return [Detached(*row) for row in rows]
 
 
+def last_run(session: Session, ledger_schema: str, schema: str, table: str) -> dict[str, Any]:
+    """The newest run: ended_at, days since then, outcome, covered_until, message, run_id; empty when there was none."""
+    if not exists(session, ledger_schema):
+        return {}
+    columns = ("ended_at", "days", "outcome", "covered_until", "message", "run_id")
+    rows = session.run(
+        [
+            Command(
+                "SELECT ended_at::text, floor(extract(epoch FROM clock_timestamp() - ended_at) / 86400)::int, outcome,"
+                f" covered_until::text, message, run_id FROM {ledger.quoted(ledger_schema)}.maintenance"
+                " WHERE target_schema = %s AND target_table = %s ORDER BY seq DESC LIMIT 1",
+                (schema, table),
+            )
+        ]
+    )[0]
+    return dict(zip(columns, rows[0], strict=True)) if rows else {}
+
+
 def begin_command(ledger_schema: str, values: Mapping[str, Any]) -> Command:
     """Say that a partition is about to be detached, before it is: a run that is killed is finished by the next one.
 

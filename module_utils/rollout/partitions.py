@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.rollout import partition_changes, partition_record
+from ansible.module_utils.rollout import (
+    options,
+    partition_archive,
+    partition_changes,
+    partition_mending,
+    partition_record,
+)
 from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.observation import Observation, observe
+from ansible.module_utils.rollout.partition_calendar import as_day
 from ansible.module_utils.rollout.partition_changes import Done, Terms
-from ansible.module_utils.rollout.partition_plan import CREATE, Desired, Partition, Plan, make_plan, shown
+from ansible.module_utils.rollout.partition_plan import (
+    AHEAD,
+    CREATE,
+    LATE,
+    Desired,
+    Finding,
+    Partition,
+    Plan,
+    make_plan,
+    shown,
+    too_few_ahead,
+)
 from ansible.module_utils.rollout.partition_reading import Seen, look
+from ansible.module_utils.rollout.partition_repair import Repair, plan_repair
+from ansible.module_utils.rollout.partition_transfer import FileSession
 
 
 @dataclass(frozen=True)
@@ -23,6 +45,12 @@ class Order:
     :ivar schema: of the partitioned table
     :ivar zone: in which a period begins
     :ivar today: instead of the server's day, for tests
+    :ivar archive_dir: where detached partitions are archived, on this host; None archives nothing
+    :ivar drop_archived: whether they are dropped once the archive is proven
+    :ivar repair: mend first what an ordinary run does not touch
+    :ivar confirmed: whether the repair may begin
+    :ivar batch_rows: rows that a repair copies in one transaction
+    :ivar max_age_days: an older last run is an alarming finding when it is looked for
     """
 
     schema: str
@@ -31,6 +59,12 @@ class Order:
     terms: Terms
     ran_from: str
     today: datetime.date | None = None
+    archive_dir: Path | None = None
+    drop_archived: bool = False
+    repair: bool = False
+    confirmed: bool = False
+    batch_rows: int = 10_000
+    max_age_days: int = 3
 
 
 @dataclass
@@ -39,6 +73,8 @@ class Outcome:
 
     :ivar healthy: whether no finding is alarming
     :ivar covered_until: first instant from now on that no partition takes, in UTC; empty when now is not covered
+    :ivar summary: one line for people
+    :ivar last_run: what the newest run recorded; filled by :func:`checked`
     :ivar before: partitions before, as text for ``--diff``
     """
 
@@ -49,6 +85,8 @@ class Outcome:
     covered_until: str = ""
     ahead: int = 0
     partitions: int = 0
+    summary: str = ""
+    last_run: dict[str, Any] = field(default_factory=dict)
     locks: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
     before: str = ""
@@ -57,7 +95,75 @@ class Outcome:
     seconds: float = 0.0
 
 
-def maintain(open_session: Callable[[], Session], order: Order, *, check: bool) -> Outcome:
+def run(given: Mapping[str, Any], *, check: bool) -> Outcome:
+    """Do what the options of ``pg_partitions`` say.
+
+    :param given: the module's options, connection included
+    :raises RolloutError: options that do not fit together, or see :func:`maintain`
+    """
+    order = order_from(given)
+
+    def open_session() -> FileSession:
+        return FileSession(
+            options.connection_options(given),
+            f"{given['application_name']} {given['run_id']}",
+            read_only=check or given["state"] == "checked",
+            lock_timeout_ms=given["lock_timeout_ms"],
+            statement_timeout_ms=given["statement_timeout_ms"],
+        )
+
+    if given["state"] == "checked":
+        return checked(open_session, order)
+    return maintain(open_session, order, check=check)
+
+
+def order_from(given: Mapping[str, Any]) -> Order:
+    """The options of ``pg_partitions``, checked before anything is connected to.
+
+    :raises RolloutError: a number out of range, or a drop without an archive
+    """
+    for name, least in (
+        ("ahead", 0),
+        ("alarm", 0),
+        ("retention", 0),
+        ("batch_rows", 1),
+        ("lock_attempts", 1),
+    ):
+        if given[name] < least:
+            raise RolloutError(f"{name} is {given[name]}; it must be {least} or more", hint="Correct it.")
+    if given["alarm"] > given["ahead"]:
+        raise RolloutError(
+            f"the alarm is {given['alarm']} periods ahead, but only {given['ahead']} are made",
+            hint="Lower alarm, or raise ahead.",
+        )
+    if given["drop_archived"] and not given["archive_dir"]:
+        raise RolloutError(
+            "drop_archived is set without archive_dir", hint="Nothing is dropped without a proven archive."
+        )
+    desired = Desired(
+        given["table"],
+        given["unit"],
+        as_day(given["first"]) if given["first"] else None,
+        given["ahead"],
+        given["retention"],
+        given["alarm"],
+    )
+    return Order(
+        given["schema"],
+        desired,
+        given["zone"],
+        Terms(given["ledger"], given["run_id"], tuple(given["protected_tables"]), given["lock_attempts"]),
+        platform.node(),
+        archive_dir=Path(given["archive_dir"]) if given["archive_dir"] else None,
+        drop_archived=given["drop_archived"],
+        repair=given["state"] == "repaired",
+        confirmed=given["confirmed"],
+        batch_rows=given["batch_rows"],
+        max_age_days=given["max_age_days"],
+    )
+
+
+def maintain(open_session: Callable[[], FileSession], order: Order, *, check: bool) -> Outcome:
     """Bring a table's partitions to what they must be, as far as that stops nobody; tell the rest.
 
     :param open_session: opens a session; a read-only one in check mode
@@ -69,6 +175,8 @@ def maintain(open_session: Callable[[], Session], order: Order, *, check: bool) 
         order = replace(order, terms=replace(order.terms, protected=observed.protected))
         if check:
             return _foretold(session, order)
+        if order.repair and not order.confirmed:
+            _refuse_unconfirmed(session, order)
         _prepare(session, order, observed)
         done = Done()
         try:
@@ -81,22 +189,71 @@ def maintain(open_session: Callable[[], Session], order: Order, *, check: bool) 
         return outcome
 
 
+def checked(open_session: Callable[[], FileSession], order: Order) -> Outcome:
+    """The alarm: is enough ahead, as things stand, and did maintenance run of late? Reads only.
+
+    :param open_session: opens a read-only session
+    :raises RolloutError: the table cannot be looked at
+    """
+    desired, ledger_schema = order.desired, order.terms.ledger
+    with open_session() as session:
+        observe(session, order.schema, ledger_schema, order.terms.protected)
+        seen = look(session, order.schema, desired, order.zone, order.today)
+        last = partition_record.last_run(session, ledger_schema, order.schema, desired.table)
+        plan = plan_of(seen, desired)
+        until, ahead = plan.standing
+        found = [one for one in plan.findings if one.kind != AHEAD]
+        if ahead < desired.alarm:
+            found.append(too_few_ahead(desired, until, ahead))
+        found += _late(order, last)
+        as_it_stands = replace(plan, findings=tuple(found), covered_until=until, ahead=ahead)
+        outcome = _outcome(session, as_it_stands, Done(), seen.partitions, seen.partitions)
+    outcome.last_run = last
+    ran = f"last maintenance {last['days']} days ago ({last['outcome']})" if last else "maintenance never ran"
+    outcome.summary = f"{ran}, {outcome.summary}"
+    return outcome
+
+
+def _late(order: Order, last: Mapping[str, Any]) -> list[Finding]:
+    table = f"{order.schema}.{order.desired.table}"
+    remedy = (
+        "Run playbooks/maintain.yml, and see why the schedule did not: systemctl status rollout-maintain."
+    )
+    if not last:
+        return [Finding(LATE, order.desired.table, f"no maintenance of {table} was ever recorded", remedy)]
+    if last["days"] > order.max_age_days:
+        text = f"the last maintenance of {table} was {last['days']} days ago, at {last['ended_at']}"
+        return [Finding(LATE, order.desired.table, text, remedy)]
+    if last["outcome"] == "failed":
+        text = f"the last maintenance of {table}, at {last['ended_at']}, failed: {last['message']}"
+        return [
+            Finding(LATE, order.desired.table, text, "Mend what it says, then run playbooks/maintain.yml.")
+        ]
+    return []
+
+
 def _foretold(session: Session, order: Order) -> Outcome:
     seen = look(session, order.schema, order.desired, order.zone, order.today)
     plan = plan_of(seen, order.desired)
-    actions = [
+    told = partition_mending.told(seen, _repair_of(seen, plan)) if order.repair else []
+    actions = told + [
         {"action": a.kind, "partition": a.name, "lower": shown(a.lower), "upper": shown(a.upper)}
         for a in plan.actions
+        if not told or a.kind != CREATE
     ]
     return _outcome(session, plan, Done(actions), seen.partitions, foreseen(seen.partitions, plan))
 
 
-def _carry_out(session: Session, order: Order, observed: Observation, done: Done) -> Outcome:
+def _carry_out(session: FileSession, order: Order, observed: Observation, done: Done) -> Outcome:
     desired, terms = order.desired, order.terms
     before = look(session, order.schema, desired, order.zone, order.today)
     partition_changes.take_turns(session, before.table, terms, done)
     partition_changes.resume(session, before, observed.ledger, terms, done)
     seen = look(session, order.schema, desired, order.zone, order.today)
+    if order.repair:
+        repair = _repair_of(seen, plan_of(seen, desired))
+        partition_mending.mend(session, seen, repair, observed.ledger, terms, done, order.batch_rows)
+        seen = look(session, order.schema, desired, order.zone, order.today)
     for action in plan_of(seen, desired).actions:
         if action.kind == CREATE:
             partition_changes.create(session, seen.table, action, terms, done)
@@ -110,6 +267,10 @@ def _carry_out(session: Session, order: Order, observed: Observation, done: Done
         raise RolloutError(
             f"afterwards there is still something to do: {left}",
             hint="A new period began meanwhile, or somebody else changes the partitions. Run again.",
+        )
+    if order.archive_dir:
+        partition_archive.archive_all(
+            session, seen.table, order.archive_dir, terms, done, drop=order.drop_archived
         )
     _write(session, order, "red" if plan.alarming else "done", done, plan)
     return _outcome(session, plan, done, before.partitions, seen.partitions)
@@ -131,6 +292,17 @@ def _prepare(session: Session, order: Order, observed: Observation) -> None:
 def plan_of(seen: Seen, desired: Desired) -> Plan:
     """The plan for what was seen."""
     return make_plan(desired, seen.table.today, seen.at, seen.partitions, seen.occupied, seen.in_default)
+
+
+def _refuse_unconfirmed(session: Session, order: Order) -> None:
+    seen = look(session, order.schema, order.desired, order.zone, order.today)
+    repair = _repair_of(seen, plan_of(seen, order.desired))
+    if repair.needed:
+        raise partition_mending.unconfirmed(seen, repair)
+
+
+def _repair_of(seen: Seen, plan: Plan) -> Repair:
+    return plan_repair(seen.table.name, plan, seen.partitions, seen.occupied, seen.in_default)
 
 
 def foreseen(partitions: Sequence[Partition], plan: Plan) -> list[Partition]:
@@ -160,6 +332,8 @@ def _outcome(
         covered_until="" if plan.covered_until is None else shown(plan.covered_until),
         ahead=plan.ahead,
         partitions=len(after),
+        summary=f"{plan.ahead} whole periods ahead, covers until"
+        f" {'nothing' if plan.covered_until is None else shown(plan.covered_until)}",
         locks=done.locks,
         attempts=done.attempts,
         before=listing(before),

@@ -209,6 +209,33 @@ def test_functions_runners_and_maintenance_take_turns(job: Maintenance, database
             Runner(database.options).bring_in("0001")
 
 
+def test_the_alarm_is_red_when_too_little_is_ahead_or_nobody_maintains(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    def red(**desired: int) -> list[tuple[str, str]]:
+        found = job.check(**desired)
+        assert found.healthy is not any(f["alarming"] for f in found.findings)
+        return [(f["kind"], f["text"]) for f in found.findings if f["alarming"]]
+
+    never = red(alarm=1)
+    assert [kind for kind, _ in never] == ["not enough ahead", "no recent maintenance"]
+    assert "not even the present is covered" in never[0][1]
+    job.run()
+    assert red(alarm=2) == []
+    assert job.check().summary == (
+        "last maintenance 0 days ago (done), 2 whole periods ahead, covers until 2026-05-01 00:00:00+00"
+    )
+    ((kind, text),) = red(ahead=4, alarm=3)
+    assert (
+        kind == "not enough ahead"
+        and "until 2026-05-01 00:00:00+00 only: 2 whole periods (month) ahead" in text
+    )
+    owner.execute("UPDATE rollout.maintenance SET ended_at = now() - interval '5 days'")
+    assert [kind for kind, _ in red(alarm=2)] == ["no recent maintenance"]
+    owner.execute("UPDATE rollout.maintenance SET ended_at = now(), outcome = 'failed', message = 'no disk'")
+    assert "failed: no disk" in red(alarm=2)[0][1]
+
+
 # Retention.
 
 
