@@ -117,6 +117,13 @@ def test_check_mode_writes_no_report(code: Path, tmp_path: Path, monkeypatch: py
     assert result["totals"]["calls"] == 1
 
 
+def test_a_relative_source_is_relative_to_where_the_operator_stands(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(code.parent)
+    assert act(Target(), monkeypatch, source="code", prove=False)["totals"]["calls"] == 1
+
+
 def test_without_a_proof_the_calls_come_back(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target()
     result = act(target, monkeypatch, source=str(code), prove=False)
