@@ -798,3 +798,55 @@ def test_functions_that_call_themselves_are_followed_once() -> None:
     found = look(CLIENT + code)
     assert {table(chain) for chain in found.chains} == {"t", "u", "v"}
     assert {chain.operation for chain in found.chains if table(chain) in "tu"} == {"select"}
+
+
+def test_counters_are_no_literals() -> None:
+    chain = only(
+        CLIENT
+        + "async function f() { let n = 0; for (let i = 0; ; i += 9) { n++; await db.from('t').insert({ n }).select().range(i, i + 8); } }"
+    )
+    assert written(chain) == ["n"]
+    assert chain.payload is not None
+    assert isinstance(chain.payload.columns[0].value, Parameter)
+    assert isinstance(chain.modifiers[0].arguments[0], Parameter)
+
+
+def test_the_rest_of_a_pattern_is_without_what_was_taken_out() -> None:
+    chain = only(
+        CLIENT
+        + "const whole = { a: 1, b: 2, c: 3 }; const { c, b: x, ...rest } = whole; db.from('t').insert(rest);"
+    )
+    assert written(chain) == ["a"]
+
+
+def test_a_builder_from_a_function_of_another_module_is_followed() -> None:
+    chain = only(
+        {
+            "db.js": CLIENT + "exports.db = db;",
+            "tables.js": "const { db } = require('./db');\nexports.table = (name) => db.from(name);\n",
+            "use.js": "const { table } = require('./tables');\nconst f = async () => { await table('t').select('a').eq('b', 1); };\n",
+            "other.js": "const table = (x) => x; table('u').select('c');",
+        }
+    )
+    assert (chain.file, chain.line, chain.caller) == ("tables.js", 2, "use.js:2")
+    assert (table(chain), selected(chain), filters(chain)) == ("t", ["a"], ["b.eq.1"])
+
+
+def test_a_builder_that_is_reduced_over_a_list_is_followed() -> None:
+    chain = only(
+        CLIENT + "const f = async (o) => { let q = db.from('t').select('a'); "
+        "q = Object.entries({ b: o.b, c: o.c }).reduce((r, [k, v]) => r.eq(k, v), q); const { error } = await q; if (error) throw error; };"
+    )
+    (condition,) = chain.filters
+    assert not isinstance(condition, Group)
+    assert isinstance(condition.column, Dynamic)
+    assert condition.column.values == ("b", "c")
+    assert condition.conditional
+    assert chain.error_read is True
+
+
+def test_a_builder_that_is_kept_in_a_field_is_not_exact() -> None:
+    chain = only(
+        "class A { build(db) { this.q = db.from('t').select('a'); } run() { return this.q.eq('b', 1); } }"
+    )
+    assert (chain.certainty, chain.notes) == (PARTIAL, ("the builder is kept in this.q",))

@@ -456,7 +456,11 @@ def _certainty(table: Name, parts: _Parts) -> str:
         return DYNAMIC
     unknown_notes = [note for note in parts.notes if "not all known" in note or "not known" in note]
     unknown_notes += [
-        note for note in parts.notes if "no method of postgrest-js" in note or "is called after" in note
+        note
+        for note in parts.notes
+        if any(
+            words in note for words in ("no method of postgrest-js", "is called after", "builder is kept in")
+        )
     ]
     parsed_badly = any(isinstance(item, Group) and item.unparsed is not None for item in parts.filters)
     return PARTIAL if unknown_notes or parsed_badly else EXACT

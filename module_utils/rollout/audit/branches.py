@@ -45,6 +45,10 @@ _BRANCHES = frozenset(
         "catch_clause",
     }
 )
+#: ``n += 1``, ``n++``.
+_COUNTING = frozenset({"augmented_assignment_expression", "update_expression"})
+#: ``[a, b] = …``, ``({ a } = …)``.
+_PATTERNS = frozenset({"array_pattern", "object_pattern", "pair_pattern"})
 _WRITING = frozenset({"push", "unshift", "set", "add"})
 _LOOPS = frozenset({"for_statement", "for_in_statement", "while_statement", "do_statement"})
 
@@ -182,6 +186,9 @@ def apply_writes(
                 values = list(options(value))
             declared_unknown = False
             continue
+        if above.type in _COUNTING or above.type in _PATTERNS:
+            values.append(Unknown("it is computed step by step"))
+            continue
         changed = _change(evaluator, file, above, reference, use)
         if changed is not None:
             values = [changed(value) for value in values]
@@ -199,8 +206,10 @@ def _can_write(file: SourceFile, reference: Node) -> bool:
         return False
     if above.type == "assignment_expression":
         return _field_is(above, "left", reference)
-    if above.type == "arguments":
+    if above.type == "arguments" or above.type in _PATTERNS:
         return True
+    if above.type in _COUNTING:
+        return _field_is(above, "left", reference) or _field_is(above, "argument", reference)
     if above.type not in ("member_expression", "subscript_expression"):
         return False
     outer = file.parent(above)

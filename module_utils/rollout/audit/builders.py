@@ -260,6 +260,8 @@ class Follower:
             return True
         callee = unwrap(callee)
         name = file.string(callee)
+        if name.endswith(".reduce") and index == 1:
+            return self._reduced(place, call, request)
         if name in ("Promise.resolve", "Promise.race", "Promise.all"):
             return self._expression(Place(file, call, place.frame), request, conditional)
         binding = file.resolve(callee) if callee.type == "identifier" else None
@@ -276,6 +278,23 @@ class Follower:
         request.usage.lost = True
         request.usage.sent = request.usage.sent or request.has_operation
         request.notes.append(f"the builder is given to {brief(name)}")
+        return True
+
+    def _reduced(self, place: Place, call: Node, request: Request) -> bool:
+        """``list.reduce((q, item) => q.eq(…), builder)``: once for every element, so perhaps never."""
+        receiver = unwrap(call.child_by_field_name("function") or call).child_by_field_name("object")
+        given = self.evaluator.value(Place(place.file, arguments_of(call)[0], place.frame))
+        for option in options(given):
+            if isinstance(option, Function) and receiver is not None:
+                over = self.evaluator.value(Place(place.file, receiver, place.frame))
+                element = self.evaluator.element(over, "a loop over a list")
+                inside = option.place
+                frame = Frame(inside.node, (place, element), inside.frame or place.frame)
+                self._sites[frame] = Place(place.file, call, place.frame)
+                binding = _parameter(inside.file, inside.node, 0)
+                if binding is not None:
+                    return self._variable(inside.file, binding, inside.node, frame, request, True)
+        request.usage.lost = True
         return True
 
     def _into(
@@ -349,6 +368,8 @@ class Follower:
             return True
         request.visited.add(key)
         sites, complete = parameters.call_sites(self.evaluator, file, function)
+        if not sites and not request.has_operation:
+            sites = parameters.call_sites_elsewhere(self.evaluator, file, function)
         extended = [site for site in sites if _continues(site) and not is_async]
         request.usage.sent = request.usage.sent or is_async
         if not sites or (request.has_operation and not extended):

@@ -123,6 +123,9 @@ class Project(Protocol):
     def subclasses(self, name: str) -> Iterable[str]:
         """Files in which some class extends one of that name."""
 
+    def naming(self, name: str) -> Iterable[str]:
+        """Files whose text has a name."""
+
     def constructions(self, name: str) -> Iterable[str]:
         """Files in which ``new name(`` stands."""
 
@@ -535,8 +538,10 @@ class Evaluator:
 
     def _member_of(self, value: Value, name: str | int, of: str) -> Value:
         if isinstance(value, Object):
-            if name == "...":
-                return value
+            if isinstance(name, str) and name.startswith("..."):
+                taken = name[3:].split(",")
+                left = {key: entry for key, entry in value.entries.items() if key not in taken}
+                return Object(left, value.unknown)
             entry = value.entries.get(str(name))
             if entry is not None:
                 inner = self.value(entry.place)

@@ -202,17 +202,24 @@ class CodeBase:
         """Files in which one of that name is made."""
         return self._mentions("new").get(name, ())
 
+    def naming(self, name: str) -> Iterable[str]:
+        """Files whose text has a name."""
+        word = name.encode()
+        return [path for path in self.scripts if word in self._readable(path)]
+
+    def _readable(self, path: str) -> bytes:
+        try:
+            return self.text(path)
+        except OSError:
+            return b""  # reported when all files were read
+
     def _mentions(self, word: str) -> dict[str, list[str]]:
         """Files by the name that stands after a word; made when it is asked for the first time."""
         if word not in self._after:
             pattern = re.compile(word.encode() + rb"\s+(?:[\w$]+\.)*([\w$]+)")
             found: dict[str, dict[str, None]] = {}
             for path in self.scripts:
-                try:
-                    text = self.text(path)
-                except OSError:
-                    continue  # reported when all files were read
-                for name in set(pattern.findall(text)):
+                for name in set(pattern.findall(self._readable(path))):
                     found.setdefault(name.decode(), {})[path] = None
             self._after[word] = {name: list(paths) for name, paths in found.items()}
         return self._after[word]

@@ -165,3 +165,30 @@ def call_sites(evaluator: Evaluator, file: SourceFile, function: Node) -> tuple[
         sites = [Place(file, call) for call in called_properties(file, name)]
         complete = False
     return sites, complete and not exported
+
+
+def call_sites_elsewhere(evaluator: Evaluator, file: SourceFile, function: Node) -> list[Place]:
+    """The calls of an exported function in other files."""
+    name = function_name(file, function).rpartition(".")[2]
+    sites: list[Place] = []
+    for path in evaluator.project.naming(name) if name else ():
+        other = evaluator.project.load(path) if path != file.path else None
+        if other is None:
+            continue
+        for reference in other.occurrences(name):
+            call = other.parent(reference)
+            callee = call.child_by_field_name("function") if call is not None else None
+            if call is not None and callee is not None and callee.id == reference.id:
+                sites += _of_function(evaluator, Place(other, call), callee, function)
+        for call in called_properties(other, name):
+            callee = call.child_by_field_name("function")
+            if callee is not None:
+                sites += _of_function(evaluator, Place(other, call), callee, function)
+    return sites
+
+
+def _of_function(evaluator: Evaluator, site: Place, callee: Node, function: Node) -> list[Place]:
+    """The call, if it is one of this function."""
+    found = evaluator.value(Place(site.file, callee))
+    called = [option.place.node for option in options(found) if isinstance(option, Function)]
+    return [site] if any(node == function for node in called) else []

@@ -84,7 +84,8 @@ class Binding:
     :ivar node: the identifier
     :ivar scope: the node that the name is visible in
     :ivar source: what it is taken from: the initial value, the function (param), the import statement, the loop
-    :ivar path: the way from ``source``'s value to the name, through patterns: a key, an index, or ``...``
+    :ivar path: the way from ``source``'s value to the name, through patterns: a key, an index, or ``...`` with the
+        keys that the rest is without
     :ivar index: of a parameter
     :ivar default: the value for ``undefined``
     """
@@ -293,13 +294,25 @@ class SourceFile:
                     return None
                 default = right if default is None and not path else default
             elif kind == "rest_pattern":
-                path.append("...")
+                path.append("..." + ",".join(self._siblings(above)))
             else:
                 break
             inner, above = above, self.parent(above)
         if above is None:
             return None
         return self._declared_by(above, inner, node, tuple(reversed(path)), default)
+
+    def _siblings(self, rest: Node) -> list[str]:
+        """The keys that a pattern takes out before ``...rest``."""
+        pattern = self.parent(rest)
+        if pattern is None or pattern.type != "object_pattern":
+            return []
+        keys = []
+        for child in pattern.named_children:
+            key = child.child_by_field_name("key") or child.child_by_field_name("left") or child
+            if child.id != rest.id and child.type != "comment":
+                keys.append(key_text(self, key) or "?")
+        return keys
 
     def _declared_by(
         self, above: Node, inner: Node, node: Node, path: tuple[str | int, ...], default: Node | None
