@@ -98,7 +98,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 facts:
-  description: The answers; C(disks), C(backup_disk), C(checkout), C(client_tools), C(ca) and C(flags).
+  description: The answers; C(disks), C(backup_disk), C(checkout), C(client_tools),
+    C(server_programs), C(ca) and C(flags).
   type: dict
   returned: success
 """

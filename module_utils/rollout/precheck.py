@@ -69,6 +69,13 @@ ITEMS: tuple[Item, ...] = (
         precheck_host.client_tools,
         "client_tools",
     ),
+    Item(
+        "backup_target",
+        "A backup can be proven by a restore",
+        "host",
+        precheck_host.backup_target,
+        "server_programs",
+    ),
     Item("services", "Every service is online", "application", precheck_application.services, "services"),
     Item(
         "whatsapp",

@@ -80,6 +80,7 @@ SELECT w.owner, r.oid IS NOT NULL, coalesce(pg_has_role(r.oid, 'MEMBER'), false)
        coalesce(has_schema_privilege(r.oid, n.oid, 'CREATE'), false),
        coalesce(has_database_privilege(r.oid, current_database(), 'CREATE'), false),
        has_database_privilege(current_database(), 'CREATE'),
+       (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user),
        l.oid IS NOT NULL, coalesce(has_schema_privilege(l.oid, 'USAGE'), false)
   FROM (SELECT coalesce(nullif(%s, ''), current_user)::text AS owner) w
   LEFT JOIN pg_roles r ON r.rolname = w.owner
@@ -343,7 +344,7 @@ def _facts(answers: Mapping[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
     (rights,) = _rows(
         answers["rights"],
         "owner", "owner_exists", "member", "schema_exists", "use_schema", "create_in_schema", "create_schema",
-        "create_ledger", "ledger_exists", "use_ledger",
+        "create_ledger", "create_database", "ledger_exists", "use_ledger",
     )  # fmt: skip
     rights["ledger"] = _rows(answers["ledger"], "table", "select", "insert", "update")
     rights["ledger_readable"] = (

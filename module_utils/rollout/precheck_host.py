@@ -189,6 +189,38 @@ def client_tools(known: Known, demands: Demands) -> Verdict:
     return passed(expected, told, tools=tools)
 
 
+def backup_target(known: Known, demands: Demands) -> Verdict:
+    """A backup counts only when it was restored: into a scratch database, or into a server on the host."""
+    if not demands.backup_dir:
+        return not_tested("", "no folder for backups is configured (backup_dir)")
+    programs = known.host["server_programs"]
+    major = known.database.get("server", {}).get("version_num", 0) // 10000
+    may_create = known.database.get("rights", {}).get("create_database")
+    expected = (
+        "the login may create a scratch database, or the host has PostgreSQL's server programs"
+        f" of version {major or 'of the server'} or later"
+    )
+    told = (
+        ", ".join(f"{one['folder']} is {one['version']}" for one in programs)
+        or "no server programs on the host"
+    )
+    if may_create:
+        return passed(expected, "the login may create databases", programs=programs)
+    if may_create is None or not major:
+        return not_tested(
+            expected, f"{told}; the login's rights are not known: see database", programs=programs
+        )
+    if any(one["major"] >= major for one in programs):
+        return passed(expected, told, programs=programs)
+    return failed(
+        expected,
+        f"the login may not create databases; {told}",
+        f"Install postgresql-{major} on the host (Debian, Ubuntu; nothing of it has to run), or let a superuser do:"
+        " ALTER ROLE <login> CREATEDB. Without it no backup can be proven, and nothing is applied.",
+        programs=programs,
+    )
+
+
 def tls_ca(known: Known, demands: Demands) -> Verdict:
     """The authority's certificate, without which nobody proves anything, is on the host and valid."""
     facts = known.host["ca"]

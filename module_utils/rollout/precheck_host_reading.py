@@ -26,6 +26,9 @@ LONGEST_LIST = 20
 _MAJOR = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)[.\w]*)")
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=\s*(?P<value>.*)")
 
+#: Where distributions put each major version (Debian and Ubuntu; the PostgreSQL project's RPMs; built from source).
+SERVER_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin")
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -72,6 +75,7 @@ def read(questions: Questions) -> dict[str, Any]:
         "backup_disk": free_space(questions.backup_dir) if questions.backup_dir else None,
         "checkout": checkout(questions.checkout) if questions.checkout else None,
         "client_tools": [client_tool(name, questions.bin_dir) for name in questions.tools],
+        "server_programs": server_programs(questions.bin_dir),
         "ca": authority(questions),
         "flags": [flag_values(flag, questions.pm2_home) for flag in questions.flags],
     }
@@ -163,6 +167,21 @@ def client_tool(name: str, bin_dir: str) -> dict[str, Any]:
     if found is None:
         return {**facts, "error": f"{path} --version does not name a version of PostgreSQL"}
     return {**facts, "version": found["version"], "major": int(found["major"]), "error": ""}
+
+
+def server_programs(bin_dir: str) -> list[dict[str, Any]]:
+    """Where PostgreSQL's server programs are, and which major version: a backup may be proven with them."""
+    folders = [Path(bin_dir)] if bin_dir else []
+    folders += [folder for pattern in SERVER_FOLDERS for folder in sorted(Path("/").glob(pattern))]
+    on_path = shutil.which("initdb")
+    folders += [Path(on_path).parent] if on_path else []
+    found = []
+    for folder in dict.fromkeys(folders):
+        if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres")):
+            server = client_tool("postgres", str(folder))
+            if not server["error"]:
+                found.append({"folder": str(folder), "version": server["version"], "major": server["major"]})
+    return found
 
 
 def authority(questions: Questions) -> dict[str, Any] | None:

@@ -245,6 +245,22 @@ def old_client(world: World) -> Iterator[World]:
 
 
 @contextmanager
+def nowhere_to_restore(world: World) -> Iterator[World]:
+    """A host with client programs alone, and a login without CREATEDB."""
+    folder = world.folder / "clients"
+    folder.mkdir()
+    for name in ("pg_dump", "pg_restore", "psql"):
+        (folder / name).symlink_to(world.database.server.binaries.bindir / name)
+    git_program = shutil.which("git")
+    assert git_program
+    (folder / "git").symlink_to(git_program)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(precheck_host_reading, "SERVER_FOLDERS", ())
+        patched.setenv("PATH", str(folder))
+        yield world.asked(bin_dir=str(folder))
+
+
+@contextmanager
 def no_authority(world: World) -> Iterator[World]:
     yield world.connecting(sslmode="verify-full", sslrootcert=str(world.folder / "missing.pem"))
 
@@ -617,6 +633,7 @@ FAULTS: dict[str, Fault] = {
     "disk": no_room,
     "backup_disk": no_room_for_a_backup,
     "client_tools": old_client,
+    "backup_target": nowhere_to_restore,
     "protected_tables": table_is_missing,
     "protected_locks": table_is_locked,
     "idle_in_transaction": idle_in_transaction,
@@ -649,6 +666,7 @@ NAMES = {
     "rights": "may not create in schema public",
     "ownership": "companies belongs to postgres",
     "client_tools": "13.14",
+    "backup_target": "the login may not create databases; no server programs on the host",
     "protected_tables": "whatsap_keys",
     "protected_locks": "mending, idle in transaction, transaction open for",
     "idle_in_transaction": "forgetful, idle in transaction",

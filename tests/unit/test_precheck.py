@@ -52,6 +52,7 @@ HOST: dict[str, Any] = {
         {"name": name, "path": f"/usr/bin/{name}", "version": "18.1", "major": 18, "error": ""}
         for name in Demands.tools
     ],
+    "server_programs": [{"folder": "/usr/lib/postgresql/18/bin", "version": "18.1", "major": 18}],
     "ca": {"path": "/srv/ca.pem", "certificates": 1, "expires": NOW + 365 * 86400, "error": ""},
     "flags": [
         {
@@ -99,7 +100,8 @@ DATABASE: dict[str, Any] = {
     },
     "rights": {
         "owner": "gen_user", "owner_exists": True, "member": True, "schema_exists": True, "use_schema": True,
-        "create_in_schema": True, "create_schema": True, "create_ledger": True, "ledger_exists": True,
+        "create_in_schema": True, "create_schema": True, "create_ledger": True, "create_database": False,
+        "ledger_exists": True,
         "use_ledger": True, "ledger_readable": True,
         "ledger": [
             {"table": table, "select": True, "insert": True, "update": True} for table in ("change", "migration")
@@ -266,6 +268,8 @@ RED: list[tuple[str, Change, str]] = [
     ("disk", lambda c: c.host["disks"][0].update(free_bytes=None, error="no permission"), "no permission"),
     ("backup_disk", lambda c: c.host["backup_disk"].update(free_bytes=1030 * MEBIBYTE), "1030 MB"),
     ("client_tools", lambda c: c.host["client_tools"][0].update(major=16, version="16.1"), "is 16.1"),
+    ("backup_target", lambda c: c.host.update(server_programs=[]), "no server programs on the host"),
+    ("backup_target", lambda c: c.host["server_programs"][0].update(major=17, version="17.2"), "is 17.2"),
     (
         "client_tools",
         lambda c: c.host["client_tools"][1].update(error="there is no pg_restore"),
@@ -376,6 +380,7 @@ GREY: list[tuple[str, Change, str]] = [
     ("backup_disk", lambda c: c.host.update(backup_disk=None), "no folder for backups"),
     ("checkout_commit", lambda c: c.demand(commit=""), f"it is at {COMMIT}"),
     ("client_tools", lambda c: c.host.update(client_tools=[]), "no client programs"),
+    ("backup_target", lambda c: c.demand(backup_dir=""), "no folder for backups"),
     ("flags", lambda c: c.demand(flags=[]), "no variable is configured"),
     ("flags", lambda c: c.host["flags"][0]["processes"].update(error="no daemon", values={}), "no daemon"),
     ("other_jobs", lambda c: c.demand(jobs=[]), "no other jobs"),
