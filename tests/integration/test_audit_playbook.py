@@ -40,6 +40,10 @@ def test_calls_are_proven_reported_and_can_fail_a_run(database: Database, tmp_pa
     assert section["counts"] == {"runs": 1, "fails": 1, "unknown": 0}
     assert project.report()["outcome"] == "succeeded"
 
+    found = project.playbook(*arguments, "-e", "audit_prove=false", "--check")
+    assert found.code == 0, found.output
+    assert "2 calls in 1 files. Not proven" in " ".join(found.output.split())
+
     refused = project.playbook(*arguments, "-e", "audit_fail_on=missing")
     assert refused.code != 0
     assert "auth.js:10" in refused.output

@@ -676,6 +676,7 @@ LANGUAGES = {
     "c.sh": "node --require dotenv/config -e \"const f = async (db) => { await db.from('t').select('a'); }\"\n",
     "d.sh": 'ssh -i $KEY $HOST "cd /srv && node -e \\"\nconst f = async (db) => { await db.from(\'t\').select(\\\\\\"a\\\\\\"); }\n\\""\necho \'x\'\n',
     "e.sh": "ssh $HOST 'node -e '\\''const f = async (db) => { await db.from(\"t\").select(\"a\"); }'\\'''\n",
+    "f.sh": 'cat <<< word\nnode -e \'const f = async (db) => { await db.from("t").select("a"); }\'\n',
     "run": '#!/usr/bin/env bash\nnode -e \'\nconst f = async (db) => { await db.from("t").select("a"); }\n\'\n',
 }
 

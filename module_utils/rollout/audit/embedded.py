@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-_HEREDOC = re.compile(rb"<<(?P<dash>-?)\s*(?P<quote>['\"\\]?)(?P<word>[A-Za-z_]\w*)['\"]?(?P<rest>[^\n]*)\n")
+_HEREDOC = re.compile(
+    rb"(?<!<)<<(?P<dash>-?)\s*(?P<quote>['\"\\]?)(?P<word>[A-Za-z_]\w*)['\"]?(?P<rest>[^\n]*)\n"
+)
 _EVAL = re.compile(
     rb"\b(?:node|nodejs|bun|deno|tsx|ts-node)\b(?:[ \t]+(?:[^\s'\"|;&<>]+|\\\n))*?[ \t]+"
     rb"(?:-e|-p|-pe|--eval|--print|eval)[ \t=]+(?P<quote>'\\''|\\?['\"])"
