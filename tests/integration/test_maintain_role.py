@@ -1,0 +1,137 @@
+"""playbooks/maintain.yml as an operator runs it, and its schedule's program run as the schedule runs it."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from sandbox.databases import Database
+from tests.integration import module_run
+from tests.integration.command_runs import spellings
+from tests.integration.playbook_run import Run
+from tests.integration.rollout_project import RolloutProject, changed
+from tests.partitioned import bounds, one
+
+PLAYBOOK = "playbooks/maintain.yml"
+
+
+def project_of(database: Database, folder: Path, **variables: Any) -> RolloutProject:
+    schedule = {
+        "maintain_become": False,
+        "maintain_start": False,
+        "maintain_schedule": "systemd",
+        "maintain_home": str(folder / "maintain"),
+        "maintain_systemd_dir": str(folder),
+        "maintain_user": "",
+    }
+    return RolloutProject(folder / "project", database, **{**schedule, **variables})
+
+
+def scheduled(line: str) -> subprocess.CompletedProcess[str]:
+    """Run the command at the end of a line of a unit or of cron's table, without anything of this shell."""
+    command = re.findall(r'"([^"]+)"|(-I)', line)
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH")}
+    return subprocess.run(
+        [path or flag for path, flag in command],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def unwrapped(run: Run) -> str:
+    return " ".join(run.output.split())
+
+
+def test_a_checked_run_a_run_and_the_schedule(finished: Database, tmp_path: Path) -> None:
+    project = project_of(finished, tmp_path)
+    with finished.connect() as owner:
+        red = project.playbook(PLAYBOOK, "-i", "prod", "-e", "maintain_state=checked")
+        assert red.code != 0
+        assert "no maintenance of public.messages was ever recorded" in unwrapped(red)
+        assert project.report()["hosts"]["app"]["sections"]["maintain"]["failed"] is True
+        before = bounds(owner, "messages")
+        check = project.playbook(PLAYBOOK, "-i", "prod", "--check", "--diff")
+        assert check.code == 0, check.output
+        assert bounds(owner, "messages") == before
+        assert not (tmp_path / "maintain").exists()
+        owner.execute("DROP TABLE public.messages_2026_01")
+        run = project.playbook(PLAYBOOK, "-i", "prod")
+        assert run.code == 0, run.output
+        assert "messages_2026_01" in bounds(owner, "messages")
+        assert "public.messages: 3 whole periods ahead, covers until" in unwrapped(run)
+        section = project.report()["hosts"]["app"]["sections"]["maintain"]
+        assert section["failed"] is False
+        assert section["tables"][0]["locks"]["messages"] == "SHARE UPDATE EXCLUSIVE"
+
+        again = project.playbook(PLAYBOOK, "-i", "prod")
+        assert (again.code, changed(again)) == (0, 0), again.output
+
+        # The schedule, as it is on the host.
+        home = tmp_path / "maintain"
+        modes = {name: stat.S_IMODE((home / name).stat().st_mode) for name in ("pgpass", "pg_service.conf")}
+        assert modes == {"pgpass": 0o600, "pg_service.conf": 0o600}
+        secret = str(finished.options["password"])
+        for text in (again.output, run.output, *(f.read_text() for f in home.rglob("*.*")), *(
+            (tmp_path / f"rollout-maintain.{kind}").read_text() for kind in ("service", "timer")
+        )):  # fmt: skip
+            assert not [written for written in spellings(secret) if written in text]
+        owner.execute("DROP TABLE public.messages_2026_01")
+        unit = (tmp_path / "rollout-maintain.service").read_text()
+        done = scheduled(unit[unit.index("ExecStart=") : unit.index("# 75")])
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = json.loads(done.stdout)
+        assert [action["partition"] for action in told["actions"]] == ["messages_2026_01"]
+        assert "messages_2026_01" in bounds(owner, "messages")
+        who = one(owner, "SELECT run_id FROM rollout.maintenance ORDER BY seq DESC LIMIT 1")
+        assert who.startswith("scheduled-")
+        assert secret not in done.stdout + done.stderr
+
+        alarm = project.playbook(PLAYBOOK, "-i", "prod", "-e", "maintain_state=checked")
+        assert alarm.code == 0, alarm.output
+        assert "last maintenance 0 days ago (done), 3 whole periods ahead" in unwrapped(alarm)
+
+
+def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
+    finished: Database, tmp_path: Path
+) -> None:
+    project = project_of(finished, tmp_path, maintain_schedule="cron", maintain_cron_dir=str(tmp_path))
+    assert project.playbook(PLAYBOOK, "-i", "prod").code == 0
+    assert not (tmp_path / "rollout-maintain.timer").exists()
+    line = (tmp_path / "rollout-maintain").read_text().splitlines()[-1]
+    assert scheduled(line).returncode == 0
+    file = tmp_path / "maintain/maintain.json"
+    good = json.loads(file.read_text())
+    table = good["tables"][0]
+    file.write_text(json.dumps({**good, "tables": [{**table, "table": "nothing"}, table]}))
+    red = scheduled(line)
+    assert red.returncode == 1
+    # The other table was maintained all the same.
+    assert ["error" in json.loads(told) for told in red.stdout.splitlines()] == [True, False]
+    service = tmp_path / "maintain/pg_service.conf"
+    service.write_text(service.read_text().replace(f"port={finished.options['port']}", "port=1"))
+    file.write_text(json.dumps(good))
+    assert scheduled(line).returncode == 75
+
+
+def test_the_module_says_what_its_documentation_says(finished: Database, capsys: Any) -> None:
+    connection: dict[str, Any] = {"service": finished.service, "service_file": str(finished.service_file)}
+    result = module_run.run(
+        "pg_partitions", capsys, table="messages", check=True, first="2025-11", **connection
+    )
+    assert set(result) - {"changed", "diff", "invocation"} == module_run.documented("pg_partitions")
+    wrong: dict[str, Any]
+    for wrong, message in (
+        ({"drop_archived": True}, "drop_archived is set without archive_dir"),
+        ({"alarm": 4}, "the alarm is 4 periods ahead, but only 3 are made"),
+        ({"ahead": -1}, "ahead is -1; it must be 0 or more"),
+        ({"first": "soon"}, "the first period is 'soon', which is no day"),
+    ):
+        failed = module_run.run("pg_partitions", capsys, table="messages", **wrong, **connection)
+        assert message in failed["msg"]
