@@ -75,3 +75,24 @@ def test_who_goes_without_a_backup_has_to_say_why(database: Database, project: R
     assert run.code == 0, run.output
     assert "NO BACKUP of this run" in run.output
     assert "the provider has one" in str(sections(project)["backup"])
+
+
+CALL = """
+const { createClient } = require('@supabase/supabase-js');
+const db = createClient(process.env.URL, process.env.KEY);
+exports.read = async () => (await db.from('clients').select('COLUMN')).error;
+"""
+
+
+@pytest.mark.parametrize(("column", "code"), [("phone", 0), ("telephone", 2)])
+def test_code_that_would_fail_on_the_schema_ends_the_run_where_that_is_asked_for(
+    finished: Database, tmp_path: Path, column: str, code: int
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "clients.js").write_text(CALL.replace("COLUMN", column))
+    project = RolloutProject(tmp_path / "project", finished)
+    run = project.apply("-e", f"audit_source={source}", "-e", "audit_fail_on=missing")
+    assert run.code == code, run.output
+    assert f"{int(code > 0)} of 1 calls of the code would fail on this schema." in run.output
+    assert sections(project)["audit"]["failed"] is (code > 0)
