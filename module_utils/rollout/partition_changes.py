@@ -33,6 +33,14 @@ _STATE = """
 SELECT h.inhrelid IS NOT NULL, coalesce(h.inhdetachpending, false)
   FROM pg_class c LEFT JOIN pg_inherits h ON h.inhrelid = c.oid WHERE c.oid = %s::oid
 """
+_FREE = """
+SELECT w.name FROM unnest(%(names)s::text[]) WITH ORDINALITY AS w(name, place)
+ WHERE NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE n.nspname = %(schema)s AND c.relname = w.name)
+   AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+                    WHERE n.nspname = %(schema)s AND t.typname = w.name)
+ ORDER BY w.place LIMIT 1
+"""
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,7 @@ def detach(session: Session, seen: Seen, action: Action, recorded: Ledger, terms
     :param recorded: the ledger; what it recorded of the partition moves to the record of the detach
     """
     table, (schema, name) = seen.table, seen.where[action.name]
-    kept = kept_name(name)
+    kept = free_name(session, schema, f"{name}_detached")
     values = {
         "target_schema": table.schema,
         "target_table": table.name,
@@ -192,21 +200,9 @@ def detach(session: Session, seen: Seen, action: Action, recorded: Ledger, terms
         done,
     )
     _merge(done, {table.name: BUDGET})
-    # Pending or not, what is found in the record is finished in one way.
-    begun = Detached(
-        0,
-        name,
-        schema,
-        kept,
-        relation,
-        "detaching",
-        shown(action.lower),
-        shown(action.upper),
-        True,
-        False,
-        False,
-    )
-    finish(session, table, begun, recorded, terms, done)
+    for begun in partition_record.detached(session, terms.ledger, table.schema, table.name):
+        if begun.relation == relation and begun.state == "detaching":
+            finish(session, table, begun, recorded, terms, done)
 
 
 def _detach_once(session: Session, table: Table, partition: str, relation: int) -> None:
@@ -251,15 +247,20 @@ def resume(session: Session, seen: Seen, recorded: Ledger, terms: Terms, done: D
     return bool(over)
 
 
-def kept_name(name: str) -> str:
-    """What a detached partition is called.
+def free_name(session: Session, schema: str, name: str) -> str:
+    """The name, or with a number at its end when there is a relation or type of it: a month can be detached twice.
 
-    :raises RolloutError: PostgreSQL would cut the name off
+    :raises RolloutError: PostgreSQL would cut it off, or ten are taken
     """
-    kept = f"{name}_detached"
-    if len(kept.encode()) > 63:
-        raise RolloutError(f"the name {kept} has more than 63 bytes", hint="Rename the partition.")
-    return kept
+    wanted = [name, *(f"{name}_{number}" for number in range(2, 11))]
+    if len(wanted[-1].encode()) > 63:
+        raise RolloutError(f"the name {wanted[-1]} has more than 63 bytes", hint="Rename the partition.")
+    found = session.run([Command(_FREE, {"names": wanted, "schema": schema})])[0]
+    if not found:
+        raise RolloutError(
+            f"{name} and nine more of that name are taken", hint="Rename or archive some of them."
+        )
+    return str(found[0][0])
 
 
 def recorded_entries(recorded: Ledger, partition: str) -> Iterable[str]:

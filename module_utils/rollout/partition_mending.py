@@ -142,7 +142,7 @@ def _replace(
     recording: list[Command] = []
     for name in repair.replaced:
         schema, bare = seen.where[name]
-        kept = f"{bare}_replaced"
+        kept = partition_changes.free_name(session, schema, f"{bare}_replaced")
         partition = next(p for p in seen.partitions if p.name == name)
         values = {
             "target_schema": table.schema,

@@ -317,6 +317,21 @@ def test_a_run_killed_anywhere_in_a_detach_is_finished(
     assert not job.run(retention=2).changed
 
 
+def test_a_name_to_keep_it_under_that_is_taken(job: Maintenance, owner: psycopg.Connection) -> None:
+    """As after retention was lengthened, the month made anew, and shortened again."""
+    owner.execute("CREATE TABLE public.events_2025_11_detached (note text)")
+    job.run()
+    done = job.run(retention=2)
+    assert [(a["partition"], a.get("kept")) for a in done.actions] == [
+        ("events_2025_11", "events_2025_11_detached_2")
+    ]
+    assert (
+        one(owner, "SELECT kept FROM rollout.detached WHERE state = 'detached'")
+        == "events_2025_11_detached_2"
+    )
+    assert not job.run(retention=2).changed
+
+
 def test_a_detach_that_is_no_longer_wanted_is_forgotten(
     job: Maintenance, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
