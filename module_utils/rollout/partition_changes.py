@@ -75,15 +75,16 @@ class Done:
         self.actions.append({"action": kind, "partition": name, **more})
 
 
-def take_turns(session: Session, table: Table, terms: Terms, done: Done) -> None:
-    """Become the only one who changes this table's partitions, until the session ends.
+def take_turns(session: Session, schema: str, name: str, terms: Terms, done: Done) -> None:
+    """Become the only one who changes a table's partitions, until the session ends; nothing where there is no table.
 
     The lock is the one that create_messages_partition() takes: function, runner and module take turns.
     """
     lock = Command(
-        "SELECT pg_advisory_lock('pg_class'::regclass::oid::integer, %s::bigint::oid::integer)", (table.oid,)
+        "SELECT pg_advisory_lock('pg_class'::regclass::oid::integer, to_regclass(%s)::oid::integer)",
+        (quoted(schema, name),),
     )
-    _attempt(session, functools.partial(session.run, [lock]), table, terms, done)
+    _attempt(session, functools.partial(session.run, [lock]), name, terms, done)
 
 
 def create(session: Session, table: Table, period: Period | Action, terms: Terms, done: Done) -> None:
@@ -137,7 +138,7 @@ def in_transaction(
         script.add(command, name=at)
     script.add(Command("RESET ROLE"), *last)
     script.add(transaction.held_locks(table.schema), name="held")
-    _attempt(session, functools.partial(script.run, session), table, terms, done)
+    _attempt(session, functools.partial(script.run, session), table.name, terms, done)
     held = locks.strongest(transaction.locks_from_rows(script.rows("held"), script.rows("known")))
     try:
         prove(script)
@@ -165,9 +166,9 @@ def _merge(done: Done, held: Mapping[str, str]) -> None:
     done.locks = dict(sorted(locks.strongest(both).items()))
 
 
-def _attempt(session: Session, action: Callable[[], object], table: Table, terms: Terms, done: Done) -> None:
+def _attempt(session: Session, action: Callable[[], object], table: str, terms: Terms, done: Done) -> None:
     _, attempts = with_attempts(
-        session, action, attempts=terms.attempts, pause_s=terms.retry_pause_s, tables=[table.name]
+        session, action, attempts=terms.attempts, pause_s=terms.retry_pause_s, tables=[table]
     )
     done.attempts = max(done.attempts, attempts)
 
@@ -195,7 +196,7 @@ def detach(session: Session, seen: Seen, action: Action, recorded: Ledger, terms
     _attempt(
         session,
         functools.partial(_detach_once, session, table, quoted(schema, name), relation),
-        table,
+        table.name,
         terms,
         done,
     )

@@ -234,7 +234,8 @@ def make_plan(
             )
         )
         expired = []
-    taken = set(occupied) | {p.name for p in seen}
+    # A pending one gives its name up first.
+    taken = set(occupied) | {p.name for p in seen if not p.pending}
     created: list[Partition] = []
     for period in wanted:
         pieces = uncovered(period.lower, period.upper, attached)
@@ -265,9 +266,10 @@ def uncovered(lower: int, upper: int, partitions: Sequence[Partition]) -> list[t
     :param partitions: in order of their lower bounds; PostgreSQL lets none overlap
     """
     found = []
-    for partition in partitions:
-        if partition.upper <= lower or partition.lower >= upper:
-            continue
+    # In their order also by upper bounds, so that most of a thousand are not looked at.
+    for partition in partitions[bisect.bisect_right(partitions, lower, key=lambda p: p.upper) :]:
+        if partition.lower >= upper:
+            break
         if partition.lower > lower:
             found.append((lower, partition.lower))
         lower = max(lower, partition.upper)

@@ -246,13 +246,14 @@ def _foretold(session: Session, order: Order) -> Outcome:
 
 def _carry_out(session: FileSession, order: Order, observed: Observation, done: Done) -> Outcome:
     desired, terms = order.desired, order.terms
-    before = look(session, order.schema, desired, order.zone, order.today)
-    partition_changes.take_turns(session, before.table, terms, done)
-    partition_changes.resume(session, before, observed.ledger, terms, done)
-    seen = look(session, order.schema, desired, order.zone, order.today)
+    partition_changes.take_turns(session, order.schema, desired.table, terms, done)
+    before = seen = look(session, order.schema, desired, order.zone, order.today)
+    if partition_changes.resume(session, seen, observed.ledger, terms, done):
+        seen = look(session, order.schema, desired, order.zone, order.today)
     if order.repair:
         repair = _repair_of(seen, plan_of(seen, desired))
         partition_mending.mend(session, seen, repair, observed.ledger, terms, done, order.batch_rows)
+    if order.repair and done.actions:
         seen = look(session, order.schema, desired, order.zone, order.today)
     for action in plan_of(seen, desired).actions:
         if action.kind == CREATE:

@@ -12,17 +12,19 @@ from ansible.module_utils.rollout import partition_changes, partition_record
 from ansible.module_utils.rollout.connection import Command
 from ansible.module_utils.rollout.errors import (
     LockBudgetExceeded,
+    RemovalRefused,
     RolloutError,
     RunnerBusy,
     StatementFailed,
 )
 from ansible.module_utils.rollout.observation import observe
-from ansible.module_utils.rollout.partition_plan import Desired
+from ansible.module_utils.rollout.partition_plan import Desired, Period
+from ansible.module_utils.rollout.partition_reading import look
 from psycopg import errors
 
 from sandbox.databases import Database
 from tests import traces
-from tests.partitioned import Maintenance, bounds, make_events, one
+from tests.partitioned import TODAY, Maintenance, bounds, make_events, one
 from tests.runner import Runner
 from tests.waiting import until
 
@@ -90,6 +92,23 @@ def test_a_partition_is_what_partition_of_makes(job: Maintenance, owner: psycopg
         del shape["table <month>"]  # differs by its bounds
     assert shapes[0] == shapes[1]
     assert "index <month>_what_idx" in shapes[0]
+
+
+@pytest.mark.parametrize("with_check", [True, False])
+def test_attaching_reads_no_row(job: Maintenance, owner: psycopg.Connection, with_check: bool) -> None:
+    """The server says so itself; without the CHECK, it does not."""
+    with job.open(check=True) as session:
+        table = look(session, "public", job.desired, "UTC", TODAY).table
+    period = Period("events_2031_01", 1925_000_000_000_000, 1926_000_000_000_000)
+    owner.execute("CREATE TABLE public.events_2031_01 (LIKE public.events INCLUDING ALL)")
+    said: list[str] = []
+    owner.add_notice_handler(lambda diagnostic: said.append(diagnostic.message_primary or ""))
+    owner.execute("SET client_min_messages = 'debug1'")
+    commands = partition_changes.attach_commands(table, '"public"."events_2031_01"', period)
+    for command in commands if with_check else commands[1:2]:
+        owner.execute(command.sql.encode())
+    assert any("is implied by existing constraints" in line for line in said) is with_check
+    assert list(bounds(owner)) == ["events_2031_01"]
 
 
 @pytest.mark.parametrize(
@@ -382,6 +401,36 @@ def test_recorded_months_come_and_go_without_drift(finished: Database) -> None:
         month = sorted(set(recorded) & set(bounds(owner, "messages")))[0]
         owner.execute(f"ALTER TABLE public.messages DETACH PARTITION public.{month}".encode())
         assert runner.inspect().differences
+
+
+def test_a_maintained_table_can_be_taken_back_until_months_are_kept(finished: Database) -> None:
+    """What was added goes with it. A kept month still draws its ids from the table's sequence, so it is told first."""
+    runner = Runner(finished.options)
+    job = Maintenance(finished, MESSAGES, today=None)
+    job.run()
+    job.run(retention=1)
+    with pytest.raises(RemovalRefused, match="messages_2025_11_detached"):
+        runner.take_back("0002")
+    with finished.connect() as owner:
+        kept = owner.execute("SELECT kept FROM rollout.detached").fetchall()
+        for (name,) in kept:
+            owner.execute(f"DROP TABLE public.{name}".encode())
+    assert runner.take_back("0002").changed
+
+
+def test_a_month_that_somebody_began_to_detach_is_made_anew(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    job.run()
+    fill(owner)
+    with database.connect() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM public.events")
+        owner.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(errors.LockNotAvailable):
+            owner.execute("ALTER TABLE public.events DETACH PARTITION public.events_2026_01 CONCURRENTLY")
+    done = job.run()
+    assert names(done.actions) == [("detached", "events_2026_01"), ("created", "events_2026_01")]
+    assert done.healthy
 
 
 def test_the_module_and_the_function_agree(finished: Database) -> None:

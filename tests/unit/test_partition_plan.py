@@ -160,6 +160,12 @@ def test_a_pending_detach_is_finished_first() -> None:
     seen = [replace(month(0), pending=True), *(month(n) for n in range(1, 7))]
     plan = plan_at(replace(MONTHS, first=datetime.date(2025, 12, 1)), NOW, "UTC", seen)
     assert [(a.kind, a.name) for a in plan.actions] == [("finalize", "messages_2025_11")]
+    wanted = plan_at(MONTHS, NOW, "UTC", seen)
+    assert [(a.kind, a.name) for a in wanted.actions] == [
+        ("finalize", "messages_2025_11"),
+        ("create", "messages_2025_11"),
+    ]
+    assert wanted.findings == ()
 
 
 def test_foreign_tables_and_lacking_indexes_are_told() -> None:
