@@ -93,10 +93,6 @@ def test_a_checked_run_a_run_and_the_schedule(finished: Database, tmp_path: Path
         assert who.startswith("scheduled-")
         assert secret not in done.stdout + done.stderr
 
-        alarm = project.playbook(PLAYBOOK, "-i", "prod", "-e", "maintain_state=checked")
-        assert alarm.code == 0, alarm.output
-        assert "last maintenance 0 days ago (done), 3 whole periods ahead" in unwrapped(alarm)
-
 
 def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
     finished: Database, tmp_path: Path

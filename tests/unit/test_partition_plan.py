@@ -217,7 +217,7 @@ def nearby(desired: Desired, now: datetime.datetime) -> Desired:
     return replace(desired, first=now.date() + datetime.timedelta(days=shift))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     DESIRED,
     st.sampled_from(ZONES),
@@ -243,7 +243,7 @@ def test_whatever_the_clock_each_instant_has_one_partition(
     assert (again.covered_until, again.ahead) == (plan.covered_until, plan.ahead)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     DESIRED.map(lambda d: replace(d, retention=0)),
     st.sampled_from(ZONES),
