@@ -116,6 +116,28 @@ def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
     assert scheduled(line).returncode == 75
 
 
+def test_a_repair_is_told_before_it_is_confirmed(finished: Database, tmp_path: Path) -> None:
+    project = project_of(finished, tmp_path, maintain_schedule="none")
+    with finished.connect() as owner:
+        owner.execute("DROP TABLE public.messages_2026_01")
+        owner.execute(
+            "CREATE TABLE public.odd PARTITION OF public.messages"
+            " FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2026-01-05 00:00:00+00')"
+        )
+        told = project.playbook(PLAYBOOK, "-i", "prod", "-e", "maintain_state=repaired")
+        assert told.code != 0
+        assert "replace odd: locks ACCESS EXCLUSIVE on messages for a moment" in unwrapped(told)
+        section = project.report()["hosts"]["app"]["sections"]["maintain"]
+        assert section["failed"] is True and "not begun" in section["tables"][0]["msg"]
+        assert "odd" in bounds(owner, "messages")
+        done = project.playbook(
+            PLAYBOOK, "-i", "prod", "-e", "maintain_state=repaired", "-e", "maintain_repair_confirmed=true"
+        )
+        assert done.code == 0, done.output
+        assert "messages_2026_01" in bounds(owner, "messages")
+        assert "odd" not in bounds(owner, "messages")
+
+
 def test_the_module_says_what_its_documentation_says(finished: Database, capsys: Any) -> None:
     connection: dict[str, Any] = {"service": finished.service, "service_file": str(finished.service_file)}
     result = module_run.run(
