@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import ROOT, backup, first_apply, no_op, past, report
+from benchmarks import ROOT, backup, first_apply, no_op, partitions, past, report
 from benchmarks.bench import CACHE, Bench
 from benchmarks.report import Section
 
@@ -24,6 +24,7 @@ EXPERIMENTS: dict[str, Callable[[Bench, Callable[[str], None]], list[Section]]] 
     "no-op": no_op.measure,
     "past": past.measure,
     "backup": backup.measure,
+    "partitions": partitions.measure,
 }
 
 
