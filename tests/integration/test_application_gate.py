@@ -148,7 +148,8 @@ FLAP = Limits(samples=30, red_samples=29, problem_budgets=BUDGETS)
 
 #: What the gate says of it.
 RED_FOR = {
-    "logout": ["WhatsApp: the session was logged out (401)", "logged_out"],
+    # Its last line, "Session logged out", may come after the look that reads of the 401.
+    "logout": ["WhatsApp: the session was logged out (401)"],
     "replace": ["WhatsApp: another client took the session over (440)"],
     "reconnect-loop": ["WhatsApp: ", "connection"],
     "refuse-logins": ["WhatsApp: the connection was closed with", "looks were bad"],
