@@ -525,3 +525,86 @@ def test_in_a_fleet_a_red_host_ends_the_run_and_takes_back_only_its_own(
     }
     assert hosts["other"]["sections"]["rollback"]["taken_back"] == []
     assert hosts["app"]["sections"]["gate after the rollback"]["state"] == "red"
+
+
+# --- the bot -------------------------------------------------------------------------------------------------------
+
+#: A bot that does not answer while everything that the gate looks at is well.
+SECOND_IN_FORCE = "SELECT count(*) > 0 FROM rollout.migration WHERE id = '0002'"
+
+
+def asking(application: Application) -> dict[str, Any]:
+    """Variables of a site that writes to the test phone, and whose gate does not look at the worker."""
+    services = [name for name in application.variables["pm2_services"] if name != WORKER]
+    return {
+        "test_phone": application.variables["test_phone"],
+        "gate_services": services,
+        "gate_message_timeout": 15,
+        "gate_message_attempts": 1,
+    }
+
+
+def test_a_bot_that_stops_answering_takes_the_run_back(
+    application: Application, site: Callable[..., Site]
+) -> None:
+    project = site(**asking(application))
+    with meanwhile(application, SECOND_IN_FORCE, lambda: application.pm2.run("stop", WORKER) or True):
+        run = project.run_job()
+    assert run.code != 0
+    # The control: it answered before, and nothing else was red.
+    assert project.sections["message before"]["status"] == "passed"
+    assert project.sections["gate after the run"]["state"] == "green"
+    lines = message(run)
+    assert lines[0] == "RED after the run:"
+    assert "the bot does not answer" in lines[1]
+    assert f"Taken back: {SECOND}, {FIRST}." in lines
+    # A green gate does not speak for the bot.
+    assert project.sections["gate after the rollback"]["state"] == "green"
+    assert project.sections["message after the rollback"]["status"] == "failed"
+    assert [
+        line
+        for line in lines
+        if line.startswith("THE APPLICATION IS NOT WELL after the rollback either: the bot")
+    ]
+
+
+def test_a_bot_that_does_not_answer_before_the_run_is_refused(
+    application: Application, site: Callable[..., Site]
+) -> None:
+    project = site(**{**asking(application), "gate_message_timeout": 5})
+    application.pm2.run("stop", WORKER)
+    run = project.run_job()
+    assert run.code != 0
+    assert message(run)[0] == "RED before:"
+    assert not [task for task in tasks(run) if "Bring into force" in task]
+
+
+# --- taking back on a bad night ------------------------------------------------------------------------------------
+
+
+def test_a_rollback_of_an_application_that_is_not_well_goes_through_and_says_so(
+    application: Application, site: Callable[..., Site]
+) -> None:
+    project = site()
+    Runner(project.database.options).apply()
+    application.pm2.run("stop", WORKER)
+    run = project.playbook("playbooks/rollback.yml", "-i", "prod")
+    assert project.sections["gate before"]["state"] == "red"
+    assert project.sections["rollback"]["taken_back"] == [SECOND, FIRST]
+    assert Runner(project.database.options).inspect().recorded == []
+    assert run.code != 0
+    lines = message(run)
+    assert lines[0] == "RED after the rollback:"
+    assert WORKER in lines[1]
+    assert f"Taken back: {SECOND}, {FIRST}." in lines
+
+
+def test_a_rollback_of_a_healthy_application_is_green(
+    application: Application, site: Callable[..., Site]
+) -> None:
+    project = site()
+    Runner(project.database.options).apply()
+    run = project.playbook("playbooks/rollback.yml", "-i", "prod")
+    assert run.code == 0, run.output
+    assert project.sections["gate after the rollback"]["state"] == "green"
+    assert project.sections["rollback"]["gate"] == "green"
