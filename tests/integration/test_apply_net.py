@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from sandbox.databases import Database
-from tests.integration.rollout_project import RolloutProject
+from tests.integration.rollout_project import RolloutProject, changed
 from tests.runner import Runner
 
 
@@ -75,6 +75,27 @@ def test_who_goes_without_a_backup_has_to_say_why(database: Database, project: R
     assert run.code == 0, run.output
     assert "NO BACKUP of this run" in run.output
     assert "the provider has one" in str(sections(project)["backup"])
+
+
+def test_a_dry_run_needs_no_right_to_write(finished: Database, tmp_path: Path) -> None:
+    login = finished.readonly_options
+    project = RolloutProject(
+        tmp_path / "project",
+        finished,
+        with_net=True,
+        pg_user=login["user"],
+        pg_password=login["password"],
+        schema_owner_role=finished.options["user"],
+    )
+    check = project.apply("--check")
+    assert check.code == 0, check.output
+    assert changed(check) == 0
+    # The control: a run with the same login is refused before anything is sent.
+    finished.mark_log()
+    run = project.apply()
+    assert run.code != 0
+    assert "FAILED  rights" in run.output
+    assert finished.ddl_log() == []
 
 
 CALL = """

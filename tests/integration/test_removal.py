@@ -587,3 +587,9 @@ def test_an_export_that_does_not_count_lets_nothing_go(
         with pytest.raises(RemovalRefused, match=reason):
             runner.take_back("0002", export=export)
     assert finished.ddl_log() == []
+
+
+def test_a_migration_in_force_without_its_folder_cannot_be_judged(finished: Database, tmp_path: Path) -> None:
+    write_migration(tmp_path, "0001", "business_tables", "CREATE TABLE {{ schema }}.companies (id int);")
+    with pytest.raises(RolloutError, match="the ledger has migrations without a folder: 0002"):
+        Runner(finished.options, tmp_path).removable()

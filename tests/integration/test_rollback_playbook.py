@@ -1,5 +1,6 @@
 """playbooks/rollback.yml: what somebody who takes the migrations back types, sees and gets."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,22 @@ def test_half_way_it_says_what_stands_and_what_to_type(finished: Database, proje
     done = roll_back(project)
     assert done.code == 0, done.output
     assert not {*TABLES, *FUNCTIONS} & names(finished)
+
+
+def test_a_change_to_the_tables_of_the_application_meanwhile_is_told(
+    finished: Database, project: RolloutProject
+) -> None:
+    def meddle() -> None:
+        until(lambda: "messages" not in names(finished), "the newest migration stands", 90)
+        with finished.connect() as somebody:
+            somebody.execute("ALTER TABLE whatsapp_keys ADD COLUMN note text")
+
+    meddling = threading.Thread(target=meddle)
+    meddling.start()
+    run = roll_back(project)
+    meddling.join()
+    assert run.code != 0
+    assert "whatsapp_auth, whatsapp_keys are not as they were before the rollback" in " ".join(
+        run.output.split()
+    )
+    assert section(project)["taken_back"] == ["0002_messages", "0001_business_tables"]
