@@ -65,8 +65,9 @@ SELECT n.nspname, 'type ' || t.typname
 """
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 # The checksum does not depend on the order of rows: a sum of hashes. The text of a row holds every column, in order.
-_ROWS = """
-SELECT count(*), coalesce(sum(hashtextextended((rollout_row.*)::text, 0)), 0)::text FROM ONLY {table} rollout_row
+# What a removal drops is compared with it.
+ROWS_AND_CHECKSUM = """
+count(*), coalesce(sum(hashtextextended((rollout_row.*)::text, 0)), 0)::text FROM ONLY {table} rollout_row
 """
 _SEQUENCE = """
 SELECT last_value, is_called, (SELECT sign(seqincrement)::int FROM pg_sequence WHERE seqrelid = '{literal}'::regclass)
@@ -283,7 +284,7 @@ def read(session: Session, seen: Outline) -> Contents:
     answers = session.run(
         [
             Command("SET LOCAL search_path = pg_catalog"),
-            *(Command(_ROWS.format(table=table.sql)) for table in tables),
+            *(Command("SELECT" + ROWS_AND_CHECKSUM.format(table=table.sql)) for table in tables),
             *(
                 Command(_SEQUENCE.format(sequence=sequence.sql, literal=sequence.sql.replace("'", "''")))
                 for sequence in sequences

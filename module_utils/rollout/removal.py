@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.rollout import catalog, diff, ledger, locks, removal_order, transaction
+from ansible.module_utils.rollout.backup_contents import ROWS_AND_CHECKSUM
 from ansible.module_utils.rollout.budget import check_budget
 from ansible.module_utils.rollout.catalog import Catalog, Entry, table_of
 from ansible.module_utils.rollout.comments import comment_command
@@ -517,16 +518,14 @@ def _holding_rows(tables: Sequence[str], actual: Catalog) -> list[str]:
 
 def _contents_command(schema: str, table: str, *, exact: bool) -> Command:
     """Quoted name, number of rows and checksum; without ``exact``, one stands for any number of rows."""
-    relation = f'"{schema}"."{table}"'
+    relation = f'"{schema}"."{table}"'.replace("%", "%%")  # the command has parameters
     if not exact:
         return Command(
             f"SELECT format('%%I.%%I', %s::text, %s::text), EXISTS (SELECT FROM ONLY {relation})::int, ''",
             (schema, table),
         )
-    # The same checksum as that of backup_contents.
     return Command(
-        "SELECT format('%%I.%%I', %s::text, %s::text), count(*),"
-        f" coalesce(sum(hashtextextended((rollout_row.*)::text, 0)), 0)::text FROM ONLY {relation} rollout_row",
+        "SELECT format('%%I.%%I', %s::text, %s::text)," + ROWS_AND_CHECKSUM.format(table=relation),
         (schema, table),
     )
 

@@ -366,6 +366,7 @@ def test_names_that_need_quotes_are_dropped(database: Database, tmp_path: Path) 
         "quoted",
         'CREATE TABLE {{ schema }}."Order" ("Group" integer PRIMARY KEY, "a-b" text CHECK ("a-b" <> \'\'));\n'
         'CREATE INDEX "Order by a-b" ON {{ schema }}."Order" ("a-b");\n'
+        'CREATE TABLE {{ schema }}."10% off" (id integer);\n'
         'CREATE VIEW {{ schema }}."All orders" AS SELECT * FROM {{ schema }}."Order";\n'
         'CREATE FUNCTION {{ schema }}."Count"("a" integer, text[]) RETURNS integer LANGUAGE sql AS \'SELECT 1\';\n'
         "CREATE TYPE {{ schema }}.\"Mood\" AS ENUM ('good');\n"
