@@ -213,9 +213,6 @@ except ImportError as error:
 else:
     PSYCOPG_MISSING = None
 
-#: Any of these says that there is a session store to look at.
-TARGETS = ("host", "dbname", "service")
-
 WHATSAPP: dict[str, dict[str, Any]] = {
     "service": {"type": "str", "required": True},
     "health_url": {"type": "str", "required": True},
@@ -259,7 +256,7 @@ def main() -> None:
             logs=given["logs"],
             patterns=log_patterns.compile_patterns(given["patterns"], defaults=given["default_patterns"]),
             whatsapp=None if client is None else application_reading.WhatsApp(**client),
-            store=options.connection_options(given) if any(given[name] for name in TARGETS) else None,
+            store=options.connection_options(given) if options.name_a_database(given) else None,
             application_name=given["application_name"],
             samples=given["samples"],
             timeout=given["timeout"],

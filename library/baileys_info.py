@@ -240,24 +240,20 @@ OPTIONS = {
     "loss_tolerance": {"type": "float", "default": 0.1},
     "baseline": {"type": "dict"},
 }
-#: Any of these says that there is a session store to look at.
-TARGETS = ("host", "dbname", "service")
-#: Longest run of one of the store's queries, milliseconds: a look must not hang on a busy database.
-STORE_TIMEOUT_MS = 10_000
 
 
 def read_store(
     given: dict[str, Any], company: str, baseline: baileys_reading.Baseline
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The session store's state, and its reading for a later call."""
-    if not any(given[name] for name in TARGETS):
+    if not options.name_a_database(given):
         return {"state": "not_looked_at", "findings": []}, None
     before = None if baseline.store is None else session_store.from_result(baseline.store)
     with Session(
         options.connection_options(given),
         given["application_name"],
         read_only=True,
-        statement_timeout_ms=STORE_TIMEOUT_MS,
+        statement_timeout_ms=session_store.TIMEOUT_MS,
     ) as session:
         state, now = session_store.look(
             session,
@@ -280,7 +276,7 @@ def main() -> None:
     )
     given = module.params
     begun = time.monotonic()
-    if any(given[name] for name in TARGETS) and PSYCOPG_MISSING is not None:
+    if options.name_a_database(given) and PSYCOPG_MISSING is not None:
         module.fail_json(msg=missing_required_lib("psycopg", reason="playbooks/runtime.yml installs it"))
     source = baileys_reading.Source(
         health_url=given["health_url"],

@@ -25,9 +25,6 @@ from ansible.module_utils.rollout.log_patterns import Pattern
 from ansible.module_utils.rollout.options import ConnectionOptions
 from ansible.module_utils.rollout.pm2_services import Service
 
-#: Longest run of one of the store's queries, milliseconds: a look must not hang on a busy database.
-STORE_TIMEOUT_MS = 10_000
-
 PM2, LOGS, WHATSAPP, STORE = "pm2", "logs", "whatsapp", "store"
 
 _NO_CLIENT: dict[str, Any] = {"pids": None, "account": "", "company": "", "store": None}
@@ -269,7 +266,7 @@ def _look_at_store(request: Request, client: WhatsApp, options: ConnectionOption
     # A client that does not answer now has said before whose session it uses.
     company = client.company_id or seen.company or str(known.get("company", ""))
     with Session(
-        options, request.application_name, read_only=True, statement_timeout_ms=STORE_TIMEOUT_MS
+        options, request.application_name, read_only=True, statement_timeout_ms=session_store.TIMEOUT_MS
     ) as session:
         state, now = session_store.look(
             session,

@@ -67,6 +67,11 @@ class ConnectionOptions:
         return f"database {self.dbname or 'of that name'} on {self.host or 'the local socket'}:{self.port or 5432}"
 
 
+def name_a_database(parameters: Mapping[str, Any]) -> bool:
+    """Whether a module's parameters say which database is meant, where that is optional."""
+    return any(parameters[name] for name in ("host", "dbname", "service"))
+
+
 def connection_options(parameters: Mapping[str, Any]) -> ConnectionOptions:
     """The connection part of a module's parameters."""
     names = set(CONNECTION) - {"application_name"}

@@ -34,6 +34,9 @@ SELECT count(*), extract(epoch FROM max(updated_at))::float8, extract(epoch FROM
   FROM {keys}
 """
 
+#: Longest run of one of the queries, milliseconds: a look must not hang on a busy database.
+TIMEOUT_MS = 10_000
+
 #: Prefix that newer versions of the service put before the company's id, in the log and in the table.
 _PREFIX = "company_"
 
