@@ -12,7 +12,9 @@ _READ = """
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text, pg_current_wal_lsn()::text,
        (SELECT ARRAY[tup_inserted, tup_updated, tup_deleted] FROM pg_stat_database WHERE datname = current_database()),
        (SELECT array_agg(nspname::text ORDER BY nspname) FROM pg_namespace),
-       (SELECT md5(string_agg(c::text, ',' ORDER BY oid)) FROM pg_class c),
+       (SELECT md5(string_agg((to_jsonb(c) - ARRAY['relpages', 'reltuples', 'relallvisible', 'relallfrozen',
+                                                   'relfrozenxid', 'relminmxid'])::text, ',' ORDER BY oid))
+          FROM pg_class c),
        (SELECT array_agg(schemaname || '.' || sequencename || ' ' || coalesce(last_value, 0) ORDER BY 1)
           FROM pg_sequences)
 """
@@ -24,6 +26,7 @@ class Traces:
 
     :ivar next_transaction: the next transaction id: only a transaction that writes gets one
     :ivar wal_position: end of the write-ahead log
+    :ivar relations: digest of pg_class, without what VACUUM and ANALYZE write there: autovacuum may come at any time
     :ivar tuples: rows inserted, updated and deleted in this database so far
     """
 
