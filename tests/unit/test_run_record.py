@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.rollout import record as records
+from ansible.module_utils.rollout.errors import RolloutError
+from ansible.module_utils.rollout.record import assemble, new_run_id, outcome, pruned
 
-from action_plugins import run_record
-from action_plugins.run_record import ActionModule, assemble, new_run_id, outcome, pruned
+from action_plugins.run_record import ActionModule
 from tests.action_tasks import make_action
 
 SECRET = "hunter2"
@@ -110,7 +112,7 @@ def test_values_become_json() -> None:
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object()])
 def test_what_has_no_form_in_json_is_told_by_its_type_alone(value: Any) -> None:
-    with pytest.raises(AnsibleActionFail, match=f"a value of type {type(value).__name__} cannot be recorded"):
+    with pytest.raises(RolloutError, match=f"a value of type {type(value).__name__} cannot be recorded"):
         pruned({"deep": [value]})
 
 
@@ -123,7 +125,7 @@ def test_run_ids_sort_by_time_and_do_not_repeat() -> None:
     assert len(names) > 45
     assert all(re.fullmatch(r"20251109T183000Z-[0-9a-f]{4}", name) for name in names)
     assert max(names) < new_run_id(moment + datetime.timedelta(seconds=1))
-    assert all(run_record._RUN_ID.fullmatch(name) for name in names)
+    assert all(records._RUN_ID.fullmatch(name) for name in names)
 
 
 def test_a_run_begins_with_its_facts(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_run_begins_with_its_facts(tmp_path: Path) -> None:
     record = report(tmp_path, run_id)
     assert record["outcome"] == "running"
     assert record["run_id"] == run_id
-    assert record["format"] == run_record.FORMAT
+    assert record["format"] == records.FORMAT
     assert datetime.datetime.fromisoformat(record["began_at"]).tzinfo is not None
     assert (tmp_path / "latest").resolve() == (tmp_path / run_id).resolve()
 
