@@ -47,7 +47,7 @@ _INSERT = (
     " VALUES (1, '70000000000', 'inbound', %s, 'sent', 'id', 'booking', 1)"
 )
 #: Indexes that the original shape did not have.
-_ADDED = ("idx_messages_context_id", "idx_messages_created_at")
+_ADDED = ("idx_messages_failed",)
 _MANY_INSERTS = f"""
 INSERT INTO messages (company_id, phone, message, direction, message_id, status, intent, context_id, created_at)
 SELECT 1, '7' || lpad((i %% 1300)::text, 10, '0'), repeat(md5(i::text), 3),

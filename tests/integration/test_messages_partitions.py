@@ -413,7 +413,7 @@ def test_both_ways_lead_to_the_same_catalog(owner: psycopg.Connection) -> None:
     by_template, by_function = catalog(owner, "messages_2025_11"), catalog(owner, "messages_2031_01")
     for kind in CATALOG_OF_A_TABLE:
         assert by_function[kind] == by_template[kind], kind
-    assert len(by_template["indexes"]) == 11
+    assert len(by_template["indexes"]) == 10
     assert by_template["dependencies"]
 
 
