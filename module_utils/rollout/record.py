@@ -13,16 +13,17 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from ansible.module_utils.rollout.errors import RolloutError
+from ansible.module_utils.rollout.masking import masked
 
-#: Raised when the shape of report.json changes.
-FORMAT = 1
+#: Raised when the shape of report.json changes: docs/report.schema.json.
+FORMAT = 2
 _RUN_ID = re.compile(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
 _SECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,120}")
 
@@ -69,6 +70,8 @@ def outcome(sections: Mapping[str, Any]) -> str:
 def pruned(value: Any) -> Any:
     """A module's result without what Ansible adds to it (its arguments, its own bookkeeping) and without diffs.
 
+    Texts are masked, but for SQL, which has to be what was sent.
+
     :raises RolloutError: a value that JSON has no form for; told by its type alone, it may be a secret
     """
     if isinstance(value, Mapping):
@@ -82,14 +85,14 @@ def pruned(value: Any) -> Any:
             "rehearsal",
         )
         return {
-            str(name): pruned(item)
+            masked(str(name)): str(item) if name == "sql" and isinstance(item, str) else pruned(item)
             for name, item in value.items()
             if name not in left_out and not str(name).startswith("_ansible")
         }
     if isinstance(value, list | tuple):
         return [pruned(item) for item in value]
     if isinstance(value, str):
-        return str(value)
+        return masked(value)
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
@@ -164,6 +167,20 @@ class Record:
             self._assemble()
         return self.folder / "report.json"
 
+    def conclude(self, summary: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:
+        """Put report.json together once more, with a summary of it. The next section that is added takes it out again.
+
+        :param summary: makes it of the whole record
+        :returns: what report.json holds now
+        :raises RolloutError: the run was not begun
+        """
+        self._require_begun()
+        with _locked(self.folder):
+            whole = self._assembled()
+            whole["summary"] = pruned(summary(whole))
+            _write_json(self.folder / "report.json", whole)
+        return whole
+
     def sections(self, host: str) -> dict[str, Any]:
         """What was recorded of a host so far.
 
@@ -179,12 +196,15 @@ class Record:
             raise RolloutError(f"run {self.folder.name} was not begun: {self.folder} has no run.json")
 
     def _assemble(self) -> None:
+        _write_json(self.folder / "report.json", self._assembled())
+
+    def _assembled(self) -> dict[str, Any]:
         run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         hosts = {
             unquote(path.name.removesuffix(".json")): json.loads(path.read_text(encoding="utf-8"))
             for path in (self.folder / "hosts").glob("*.json")
         }
-        _write_json(self.folder / "report.json", assemble(run, hosts))
+        return assemble(run, hosts)
 
 
 def _file_name(host: str) -> str:
