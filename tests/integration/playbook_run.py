@@ -32,7 +32,16 @@ class Project:
     :param folder: where the copy is made; must not exist
     """
 
-    PARTS = ("ansible.cfg", "action_plugins", "inventory", "library", "module_utils", "playbooks", "roles")
+    PARTS = (
+        "ansible.cfg",
+        "action_plugins",
+        "callback_plugins",
+        "inventory",
+        "library",
+        "module_utils",
+        "playbooks",
+        "roles",
+    )
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
