@@ -99,12 +99,14 @@ def observe(
     owner_role: str = "",
     *,
     alone: bool = False,
+    catalogued: bool = True,
 ) -> Observation:
     """Read everything that decisions rest on: one round trip, one more where there is a ledger.
 
     :param protected: tables that must not be locked; a name without a schema means the table in whatever schema
     :param owner_role: role that is to own what is created; its rights are asked for; empty for the login role
     :param alone: become the only runner on this database first, until the session ends
+    :param catalogued: read the schema's catalog, too; False leaves it empty
     :raises RunnerBusy: ``alone``, and another runner holds the lock
     :raises RolloutError: the server is too old, a standby, or the schema does not exist
     """
@@ -121,7 +123,8 @@ def observe(
     script.add(Command(_IDENTITY, (schema, owner_role)), name="identity")
     script.add(ledger.exists_command(ledger_schema), name="ledger")
     script.add(Command(_PROTECTED, (schema, list(protected))), name="protected")
-    script.add_catalog(schema, "catalog")
+    if catalogued:
+        script.add_catalog(schema, "catalog")
     script.add(transaction.held_locks(schema), name="held")
     script.add(Command("COMMIT"))
     _run(script, session, alone)
@@ -169,7 +172,7 @@ def observe(
         client_address=address or "local socket",
         default_privileges=privileges,
         protected=tuple(sorted(found for _, found in script.rows("protected"))),
-        catalog=script.catalog("catalog"),
+        catalog=script.catalog("catalog") if catalogued else Catalog({}),
         ledger=recorded,
         locks=strongest(held),
     )

@@ -59,11 +59,13 @@ _DEFINITION = """
 SELECT pg_get_indexdef(i.oid), n.nspname FROM pg_class i JOIN pg_namespace n ON n.oid = i.relnamespace
   JOIN pg_index x ON x.indexrelid = i.oid WHERE i.relname = %s AND x.indrelid = %s::oid
 """
-_ATTACHED_INDEX = """
-SELECT n.nspname, i.relname, x.indisvalid AND x.indisready, h.inhrelid IS NOT NULL
+# Of the partition: the index that is attached to the table's, and the one that an interrupted repair left.
+_STANDING_INDEXES = """
+SELECT n.nspname, i.relname, x.indisvalid AND x.indisready, p.relname IS NOT NULL
   FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
-  LEFT JOIN pg_inherits h ON h.inhrelid = i.oid
- WHERE x.indrelid = %s::oid AND i.relname = %s
+  LEFT JOIN (pg_inherits h JOIN pg_class p ON p.oid = h.inhparent AND p.relname = %(index)s) ON h.inhrelid = i.oid
+ WHERE x.indrelid = %(partition)s::oid AND (i.relname = %(built)s OR p.relname IS NOT NULL)
+ ORDER BY 4 DESC
 """
 
 
@@ -360,30 +362,34 @@ def _renamed_indexes(exchange: _Exchange, indexes: Sequence[str]) -> list[Comman
 
 
 def _build_index(session: Session, seen: Seen, partition: str, index: str, terms: Terms, done: Done) -> None:
-    """Build an index of the table on a partition concurrently, and attach it."""
+    """Build an index of the table on a partition concurrently, and attach it; build one anew that is INVALID."""
     schema, bare = seen.where[partition]
     name = f"{bare}_{index}"[:63]
     session.run([f"SET statement_timeout = {_BUILD_TIMEOUT_MS}"])
+    values = {"index": index, "partition": seen.oids[partition], "built": name}
     ((definition, index_schema),), standing = session.run(
-        [
-            Command(_DEFINITION, (index, seen.table.oid)),
-            Command(_ATTACHED_INDEX, (seen.oids[partition], name)),
-        ]
+        [Command(_DEFINITION, (index, seen.table.oid)), Command(_STANDING_INDEXES, values)]
     )
+    place = f"index {index} on {partition}"
+    if standing and standing[0][3]:
+        name = standing[0][1]
+        _alone(session, f"REINDEX INDEX CONCURRENTLY {quoted(standing[0][0], name)}", place, bare, terms)
+        done.note("index built", partition, index=name)
+        return
     if standing and not standing[0][2]:
         session.run_alone(Command(f"DROP INDEX CONCURRENTLY {quoted(schema, name)}"))
     if not standing or not standing[0][2]:
         head, _, rest = definition.partition(" USING ")
         unique = "UNIQUE " if head.startswith("CREATE UNIQUE") else ""
         build = f"CREATE {unique}INDEX CONCURRENTLY {quoted(name)} ON {quoted(schema, bare)} USING {rest}"
-        with_attempts(
-            session,
-            functools.partial(session.run_alone, Command(build, place=f"index {index} on {partition}")),
-            attempts=1,
-            pause_s=terms.retry_pause_s,
-            tables=[bare],
-        )
+        _alone(session, build, place, bare, terms)
     attach = [Command(f"ALTER INDEX {quoted(index_schema, index)} ATTACH PARTITION {quoted(schema, name)}")]
     # Attaching the last one makes the table's index valid, with a lock on the index alone.
     in_transaction(session, seen.table, attach, terms, done, {seen.table.name: BUDGET})
     done.note("index built", partition, index=name)
+
+
+def _alone(session: Session, sql: str, place: str, table: str, terms: Terms) -> None:
+    """A command that cannot be inside a transaction; whoever holds up its locks is named."""
+    command = functools.partial(session.run_alone, Command(sql, place=place))
+    with_attempts(session, command, attempts=1, pause_s=terms.retry_pause_s, tables=[table])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import datetime
 import itertools
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -295,14 +296,15 @@ def _coverage(
 
 def _odd_bounds(attached: Sequence[Partition], wanted: Sequence[Period]) -> list[Finding]:
     """Partitions with a bound between two periods, but for those that only fill what others leave of one period."""
-    grid = sorted({instant for period in wanted for instant in (period.lower, period.upper)})
-    bounds = [bound for p in attached for bound in (p.lower, p.upper)]
+    regular = {instant for period in wanted for instant in (period.lower, period.upper)}
+    grid = sorted(regular)
+    shared = Counter(bound for p in attached for bound in (p.lower, p.upper))
     found = []
     for partition in attached:
         both = (partition.lower, partition.upper)
-        astray = [bound for bound in both if grid[0] <= bound <= grid[-1] and bound not in grid]
+        astray = [bound for bound in both if grid[0] <= bound <= grid[-1] and bound not in regular]
         within_one = bisect.bisect_right(grid, partition.lower) == bisect.bisect_left(grid, partition.upper)
-        if astray and not (within_one and all(bounds.count(bound) > 1 for bound in astray)):
+        if astray and not (within_one and all(shared[bound] > 1 for bound in astray)):
             found.append(_off_grid(partition, grid, astray))
     return found
 

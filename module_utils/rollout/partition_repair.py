@@ -6,12 +6,12 @@ its rows is found, and the gaps beside it are filled.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.partition_plan import (
-    LOWEST,
     OFF_GRID,
     WRONG_ZONE,
     Finding,
@@ -84,6 +84,22 @@ def plan_repair(
     return Repair(replaced, tuple(filled), tuple(emptied), indexed, beyond)
 
 
+def names_to_give(table: str, plan: Plan, seen: Sequence[Partition]) -> list[str]:
+    """Every name that a new partition may get, whatever is made or mended: of it, it matters whether it is taken.
+
+    :param table: bare name of the partitioned table
+    :param plan: whose periods are wanted
+    """
+    exact = {(p.lower, p.upper) for p in seen if not p.pending}
+    ends = sorted(p.upper for p in seen)
+    found = []
+    for period in plan.periods:
+        if (period.lower, period.upper) not in exact:
+            within = ends[bisect.bisect_right(ends, period.lower) : bisect.bisect_left(ends, period.upper)]
+            found += [period.name, *(_piece_name(table, begin) for begin in (period.lower, *within))]
+    return found
+
+
 def _named(
     table: str,
     period: Period,
@@ -106,9 +122,11 @@ def _named(
 
 
 def _piece(table: str, lower: int, upper: int) -> Period:
-    if lower == LOWEST:
-        raise ValueError("a piece of a period has a lower bound")
-    name = f"{table}_{moment(lower):%Y_%m_%dt%H%M%S}"
+    name = _piece_name(table, lower)
     if len(name.encode()) > 63:
         raise RolloutError(f"the partition name {name} has more than 63 bytes", hint="Rename the table.")
     return Period(name, lower, upper)
+
+
+def _piece_name(table: str, lower: int) -> str:
+    return f"{table}_{moment(lower):%Y_%m_%dt%H%M%S}"

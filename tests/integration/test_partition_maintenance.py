@@ -73,6 +73,38 @@ def test_check_mode_foretells_what_a_run_does_and_a_second_run_does_nothing(
     assert not job.run(check=True).changed
 
 
+@pytest.mark.parametrize(
+    "occupant",
+    [
+        "CREATE TABLE public.events_2026_03 (at timestamptz)",
+        "CREATE TYPE public.events_2026_03 AS (at timestamptz)",
+        "CREATE INDEX events_2026_03 ON public.events (at)",
+    ],
+)
+def test_a_name_that_is_taken_is_told_and_left_alone(
+    job: Maintenance, owner: psycopg.Connection, occupant: str
+) -> None:
+    owner.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.events_2026_04 (at timestamptz)")
+    owner.execute(occupant.encode())
+    done = job.run(alarm=0)
+    assert [(f["kind"], f["name"]) for f in done.findings] == [("occupied", "events_2026_03")]
+    assert [partition for _, partition in names(done.actions)] == [
+        f"events_{m}" for m in MONTHS if m != "2026_03"
+    ]
+
+
+def test_the_number_of_partitions_costs_no_round_trips(job: Maintenance) -> None:
+    """Not with nothing to do, and not to make one more."""
+    cost = []
+    for ahead in (3, 60):
+        job.desired = replace(job.desired, unit="day", first=TODAY, ahead=ahead)
+        job.run()
+        idle, one_more = job.run(), job.run(ahead=ahead + 1)
+        assert (len(idle.actions), len(one_more.actions)) == (0, 1)
+        cost.append((idle.round_trips, one_more.round_trips))
+    assert cost[0] == cost[1]
+
+
 def test_a_partition_is_what_partition_of_makes(job: Maintenance, owner: psycopg.Connection) -> None:
     job.run(ahead=0)
     owner.execute(

@@ -242,6 +242,25 @@ def test_an_index_that_a_partition_lacks_is_built_and_attached(
     assert not job.repair().changed
 
 
+def test_an_index_that_became_invalid_on_one_partition_is_built_anew(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    """The table's own index stays valid, so PostgreSQL says nothing."""
+    job.run()
+    with database.connect_admin() as admin:
+        admin.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.events_2026_02_what_idx'::regclass"
+        )
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.{}'::regclass"
+    assert one(owner, valid.format("events_what"))
+    found = job.run()
+    assert [(f["kind"], f["name"]) for f in found.findings] == [("index", "events_2026_02")]
+    done = job.repair()
+    assert done.healthy, done.findings
+    assert one(owner, valid.format("events_2026_02_what_idx"))
+    assert not job.repair().changed
+
+
 def test_an_exchange_waits_for_a_reader_and_says_for_whom(
     job: Maintenance, database: Database, owner: psycopg.Connection
 ) -> None:

@@ -10,7 +10,7 @@ from ansible.module_utils.rollout import partition_calendar as calendar
 from ansible.module_utils.rollout import partition_plan as plans
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.partition_plan import HIGHEST, LOWEST, Desired, Partition, Plan
-from ansible.module_utils.rollout.partition_repair import Repair, plan_repair
+from ansible.module_utils.rollout.partition_repair import Repair, names_to_give, plan_repair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -234,6 +234,8 @@ def test_whatever_the_clock_each_instant_has_one_partition(
         seen = after(plan_at(desired, now - datetime.timedelta(days=days), zone, seen), seen, done)
     plan = plan_at(desired, now, zone, seen)
     assert plan.alarming == ()
+    given_names = set(names_to_give("messages", plan, seen))
+    assert {action.name for action in plan.actions if action.kind == plans.CREATE} <= given_names
     seen = after(plan, seen)
     assert_each_instant_once(plan, seen)
     present = instant(now)
@@ -241,6 +243,7 @@ def test_whatever_the_clock_each_instant_has_one_partition(
     again = plan_at(desired, now, zone, seen)
     assert (again.actions, again.findings) == ((), ())
     assert (again.covered_until, again.ahead) == (plan.covered_until, plan.ahead)
+    assert names_to_give("messages", again, seen) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -263,6 +266,7 @@ def test_a_table_of_many_zones_is_repaired_without_moving_a_row(
     seen = after(plan_at(desired, now, zone, seen), seen)
     plan = plan_at(desired, now, zone, seen)
     repair = plan_repair("messages", plan, seen)
+    assert {p.name for p in repair.filled} <= set(names_to_give("messages", plan, seen))
     with_rows = {p for p in seen if p.empty is False}
     seen = mended(repair, seen)
     assert with_rows <= set(seen)
