@@ -60,6 +60,7 @@ class Rights:
 class Observation:
     """What was seen.
 
+    :ivar standby: whether the server is one, and takes no writes
     :ivar fenced: the database or the role is set to default_transaction_read_only
     :ivar needs_quotes: whether PostgreSQL prints the target schema's name in quotes
     :ivar client_address: where the server sees us coming from
@@ -73,6 +74,7 @@ class Observation:
     server_version: str
     schema_exists: bool
     rights: Rights
+    standby: bool
     fenced: bool
     needs_quotes: bool
     client_address: str
@@ -100,6 +102,7 @@ def observe(
     *,
     alone: bool = False,
     catalogued: bool = True,
+    standby: bool = False,
 ) -> Observation:
     """Read everything that decisions rest on: one round trip, one more where there is a ledger.
 
@@ -107,6 +110,7 @@ def observe(
     :param owner_role: role that is to own what is created; its rights are asked for; empty for the login role
     :param alone: become the only runner on this database first, until the session ends
     :param catalogued: read the schema's catalog, too; False leaves it empty
+    :param standby: take a standby, too
     :raises RunnerBusy: ``alone``, and another runner holds the lock
     :raises RolloutError: the server is too old, a standby, or the schema does not exist
     """
@@ -133,7 +137,7 @@ def observe(
         database,
         role,
         version,
-        standby,
+        recovering,
         exists,
         *rights,
         fenced,
@@ -141,7 +145,7 @@ def observe(
         address,
         privileges,
     ) = identity
-    if standby:
+    if recovering and not standby:
         raise RolloutError(
             f"{session.options.target} is a standby and takes no writes", hint="Point pg_host at the primary."
         )
@@ -167,6 +171,7 @@ def observe(
         server_version=version,
         schema_exists=exists,
         rights=Rights(owner_role or role, *rights),
+        standby=recovering,
         fenced=fenced,
         needs_quotes=quotes,
         client_address=address or "local socket",

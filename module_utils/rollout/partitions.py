@@ -171,7 +171,12 @@ def maintain(open_session: Callable[[], FileSession], order: Order, *, check: bo
     """
     with open_session() as session:
         observed = observe(
-            session, order.schema, order.terms.ledger, order.terms.protected, alone=not check, catalogued=False
+            session,
+            order.schema,
+            order.terms.ledger,
+            order.terms.protected,
+            alone=not check,
+            catalogued=False,
         )
         order = replace(order, terms=replace(order.terms, protected=observed.protected))
         if check:
@@ -206,7 +211,7 @@ def checked(open_session: Callable[[], FileSession], order: Order) -> Outcome:
         found = [one for one in plan.findings if one.kind != AHEAD]
         if ahead < desired.alarm:
             found.append(too_few_ahead(desired, until, ahead))
-        found += _late(order, last)
+        found += late(f"{order.schema}.{desired.table}", last, order.max_age_days)
         as_it_stands = replace(plan, findings=tuple(found), covered_until=until, ahead=ahead)
         outcome = _outcome(session, as_it_stands, Done(), seen.partitions, seen.partitions)
     outcome.last_run = last
@@ -215,21 +220,24 @@ def checked(open_session: Callable[[], FileSession], order: Order) -> Outcome:
     return outcome
 
 
-def _late(order: Order, last: Mapping[str, Any]) -> list[Finding]:
-    table = f"{order.schema}.{order.desired.table}"
+def late(table: str, last: Mapping[str, Any], max_age_days: int) -> list[Finding]:
+    """Whether maintenance of a table ran of late, and ended well.
+
+    :param table: with its schema
+    :param last: what :func:`partition_record.last_run` gives
+    """
+    name = table.partition(".")[2]
     remedy = (
         "Run playbooks/maintain.yml, and see why the schedule did not: systemctl status rollout-maintain."
     )
     if not last:
-        return [Finding(LATE, order.desired.table, f"no maintenance of {table} was ever recorded", remedy)]
-    if last["days"] > order.max_age_days:
+        return [Finding(LATE, name, f"no maintenance of {table} was ever recorded", remedy)]
+    if last["days"] > max_age_days:
         text = f"the last maintenance of {table} was {last['days']} days ago, at {last['ended_at']}"
-        return [Finding(LATE, order.desired.table, text, remedy)]
+        return [Finding(LATE, name, text, remedy)]
     if last["outcome"] == "failed":
         text = f"the last maintenance of {table}, at {last['ended_at']}, failed: {last['message']}"
-        return [
-            Finding(LATE, order.desired.table, text, "Mend what it says, then run playbooks/maintain.yml.")
-        ]
+        return [Finding(LATE, name, text, "Mend what it says, then run playbooks/maintain.yml.")]
     return []
 
 
