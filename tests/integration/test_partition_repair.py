@@ -84,6 +84,14 @@ def test_another_zone_and_the_hole_it_left(job: Maintenance, owner: psycopg.Conn
     assert not job.repair().changed
 
 
+def test_a_partition_that_has_the_name_of_another_period(job: Maintenance, owner: psycopg.Connection) -> None:
+    partition(owner, "events_2026_03", "2031-01-01 00:00:00+00", "2031-02-01 00:00:00+00")
+    found = job.run(alarm=0)
+    assert [(f["kind"], f["name"]) for f in found.findings] == [("occupied", "events_2026_03")]
+    assert job.repair().healthy
+    assert bounds(owner)["events_2026_03_01t000000"] == "(2026-03-01 00:00:00+00) TO (2026-04-01 00:00:00+00)"
+
+
 def test_a_row_that_comes_before_the_replacement_stops_it(
     job: Maintenance, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
