@@ -181,6 +181,15 @@ class Record:
             _write_json(self.folder / "report.json", whole)
         return whole
 
+    def read(self) -> dict[str, Any]:
+        """Everything that was recorded so far.
+
+        :raises RolloutError: the run was not begun
+        """
+        self._require_begun()
+        with _locked(self.folder):
+            return self._assembled()
+
     def sections(self, host: str) -> dict[str, Any]:
         """What was recorded of a host so far.
 

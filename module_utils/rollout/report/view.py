@@ -1,0 +1,384 @@
+"""What the page shows of a host, put together for its template. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.rollout.report.changes import created
+from ansible.module_utils.rollout.report.charts import Chart, charts_of
+from ansible.module_utils.rollout.report.checks import (
+    FAILED,
+    PASSED,
+    WARNING,
+    Check,
+    counts,
+    looked,
+    told,
+)
+from ansible.module_utils.rollout.report.reading import (
+    mapping,
+    mappings,
+    moment,
+    number,
+    seconds_of,
+    text,
+    texts,
+)
+from ansible.module_utils.rollout.report.sections import EXPECTED, TITLES, Section, of_kind
+from ansible.module_utils.rollout.report.sentence import Host, next_steps, sentence
+from ansible.module_utils.rollout.report.sizes import sizes_of
+from ansible.module_utils.rollout.report.wording import counted, day, duration, size
+
+#: A name and its value, both for people.
+Fact = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One bar of the timeline.
+
+    :ivar left: where it begins, percent of the run
+    :ivar width: how long it is, percent of the run
+    """
+
+    title: str
+    status: str
+    clock: str
+    took: str
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What several looks at the application saw.
+
+    :ivar rows: of a table whose head is ``head``
+    """
+
+    title: str
+    status: str
+    state: str
+    reasons: Sequence[str]
+    observed: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def host_view(name: str, host: Host, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the template needs of a host."""
+    sections = host.sections
+    kinds = {section.kind for section in sections}
+    by_id = {check.id: check for check in host.checks}
+    watch = next(iter(of_kind(sections, "watch")), None)
+    return {
+        "name": name,
+        "outcome": host.outcome,
+        "sentence": sentence(host),
+        "next": next_steps(host, record),
+        "tiles": _tiles(host),
+        "phases": phases(sections, by_id, record),
+        "absent": [TITLES[kind].lower() for kind in EXPECTED if kind not in kinds],
+        "checklist": _checklist(host, "verify"),
+        "precheck": _checklist(host, "precheck"),
+        "rehearsal": [_rehearsed(one) for one in of_kind(sections, "rehearsal")],
+        "migrations": host.migrations,
+        "created": created(host.migrations),
+        "locks": _locks(host),
+        "sizes": _sizes(sections),
+        "backups": [_backup(section, by_id) for section in of_kind(sections, "backup")],
+        "gates": [_looks(section, by_id) for section in of_kind(sections, "gate")],
+        "messages": [_message(section, by_id) for section in of_kind(sections, "message")],
+        "watch": _watch(watch, by_id) if watch else None,
+        "undone": host.undone,
+        "audit": [_audit(section, by_id) for section in of_kind(sections, "audit")],
+        "others": [_other(section) for section in sections if section.kind in ("", "restore", "maintain")],
+        "run": by_id.get("run"),
+        "pretty": pretty,
+    }
+
+
+def pretty(value: Any) -> str:
+    """Evidence as people read JSON."""
+    return json.dumps(value, ensure_ascii=False, indent=1, default=str)
+
+
+def _tiles(host: Host) -> list[tuple[str, str, str]]:
+    """The run at a glance: label, value, status."""
+    every = counts(host.checks)
+    worst = FAILED if every[FAILED] else WARNING if every[WARNING] else PASSED
+    tiles = [("Checks", told(every), worst)]
+    if host.applied:
+        tiles.append(("Brought into force", ", ".join(host.applied), PASSED))
+    if host.undone and host.undone.labels:
+        tiles.append(("Taken back", ", ".join(host.undone.labels), WARNING))
+    locked = _locks(host)
+    if locked:
+        held = sorted({mode for _, _, mode, _ in locked if mode != "none"})
+        tiles.append(("Locks on protected tables", ", ".join(held) or "none", WARNING if held else PASSED))
+    for section in of_kind(host.sections, "backup"):
+        check = next((one for one in host.checks if one.id == section.name), None)
+        if check:
+            tiles.append(
+                (
+                    section.title,
+                    "proven by a restore" if check.status == PASSED else check.observed,
+                    check.status,
+                )
+            )
+    gates = [check for check in host.checks if check.group == "gate"]
+    if gates:
+        well = sum(check.status == PASSED for check in gates)
+        status = (
+            FAILED if any(check.status == FAILED for check in gates) else PASSED if well else "not_tested"
+        )
+        tiles.append(("Gates", f"{well} of {len(gates)} green", status))
+    sizes = sizes_of(host.sections)
+    if len(sizes) > 1:
+        tiles.append(("Database", f"{size(sizes[0].size)} → {size(sizes[-1].size)}", PASSED))
+    return tiles
+
+
+def phases(sections: Sequence[Section], by_id: Mapping[str, Check], record: Mapping[str, Any]) -> list[Phase]:
+    """The timeline: each section from when it began to when it was recorded."""
+    begin = moment(record.get("began_at"))
+    spans = [
+        (section, at, min(seconds_of(section.data), (at - begin).total_seconds()))
+        for section in sections
+        if begin and (at := moment(section.data.get("recorded_at"))) and at >= begin
+    ]
+    if not begin or not spans:
+        return []
+    whole = max((at - begin).total_seconds() for _, at, _ in spans) or 1.0
+    found = []
+    for section, at, seconds in spans:
+        if section.kind == "end":
+            continue
+        left = max(0.0, (at - begin).total_seconds() - seconds)
+        found.append(
+            Phase(
+                title=section.title,
+                status=_status(section, by_id),
+                clock=f"{at:%H:%M:%S}",
+                took=duration(seconds) if seconds else "",
+                left=round(100 * left / whole, 2),
+                width=round(100 * seconds / whole, 2),
+            )
+        )
+    return found
+
+
+def _status(section: Section, by_id: Mapping[str, Check]) -> str:
+    if section.failed and "cause" not in section.data:
+        return FAILED
+    own = by_id.get(section.name)
+    if own:
+        return own.status
+    items = [check.status for name, check in by_id.items() if name.startswith(f"{section.name}.")]
+    return WARNING if WARNING in items else PASSED
+
+
+def _checklist(host: Host, kind: str) -> dict[str, Any] | None:
+    checks = [check for check in host.checks if check.group == kind]
+    if not of_kind(host.sections, kind):
+        return None
+    facts: list[Fact] = []
+    for section in of_kind(host.sections, kind):
+        if text(section.data.get("fingerprint")):
+            facts.append(("Fingerprint of the catalog", text(section.data.get("fingerprint"))))
+        if texts(section.data.get("recorded")):
+            facts.append(("In force", ", ".join(texts(section.data.get("recorded")))))
+    return {
+        "checks": checks,
+        "told": told(counts(checks)),
+        "facts": facts,
+        "differences": [
+            difference
+            for section in of_kind(host.sections, kind)
+            for difference in mappings(section.data.get("differences"))
+        ],
+    }
+
+
+def _rehearsed(section: Section) -> dict[str, Any]:
+    rows = [
+        (
+            text(one.get("label")) or text(one.get("id")),
+            text(one.get("state")),
+            text(one.get("action")),
+            text(one.get("does")),
+            f"{number(one.get('rehearsal_ms')):.0f} ms"
+            if number(one.get("rehearsal_ms")) is not None
+            else "",
+        )
+        for one in mappings(section.data.get("migrations"))
+    ]
+    return {
+        "rows": rows,
+        "failed": section.failed,
+        "message": text(section.data.get("msg")) if section.failed else "",
+        "server": text(section.data.get("server_version")),
+        "took": duration(seconds_of(section.data)),
+    }
+
+
+def _locks(host: Host) -> list[tuple[str, str, str, str]]:
+    """Migration, protected table, strongest mode that was held, mode that was allowed."""
+    return [
+        (migration.label, table, held, allowed)
+        for migration in host.migrations
+        for table, held, allowed in migration.locks
+    ]
+
+
+def _sizes(sections: list[Section]) -> list[Fact]:
+    found = sizes_of(sections)
+    rows = [(one.when, size(one.size)) for one in found]
+    if len(found) > 1:
+        grown = found[-1].size - found[0].size
+        rows.append(("difference", f"{'+' if grown >= 0 else '−'}{size(abs(grown))}"))
+    return rows
+
+
+def _backup(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+    data, backup = section.data, mapping(section.data.get("backup"))
+    proof = mapping(backup.get("proof"))
+    taken = moment(backup.get("snapshot_at"))
+    facts = [
+        ("Folder on the host", text(backup.get("folder"))),
+        ("Snapshot", day(taken) if taken else ""),
+        ("Dump", size(number(backup.get("bytes")) or 0) if backup else ""),
+        ("SHA-256", text(backup.get("sha256"))),
+        ("Restored into", text(proof.get("where"))),
+        ("Compared", "every object, row count and checksum is equal" if proof.get("equal") else ""),
+        ("Proof took", duration(number(proof.get("seconds")) or 0) if proof else ""),
+        ("Made by", text(data.get("programs"))),
+        ("Decided by", text(data.get("by"))),
+        ("Reason", text(data.get("reason"))),
+    ]
+    tables = [
+        (name, f"{number(mapping(one).get('rows')) or 0:,.0f}", size(number(mapping(one).get("bytes")) or 0))
+        for name, one in mapping(backup.get("tables")).items()
+    ]
+    return {
+        "check": by_id.get(section.name),
+        "facts": [(label, value) for label, value in facts if value],
+        "tables": tables,
+    }
+
+
+_HEAD = ("Time", "Services", "WhatsApp", "New errors", "Memory", "CPU", "Found")
+
+
+def _looks(section: Section, by_id: Mapping[str, Check]) -> Looks:
+    samples = mappings(section.data.get("samples"))
+    check = by_id.get(section.name)
+    return Looks(
+        title=section.about or section.title,
+        status=check.status if check else PASSED,
+        state=text(section.data.get("state")),
+        reasons=texts(section.data.get("reasons")),
+        observed=f"{looked(samples[-1])} · {counted(len(samples), 'look')} in {duration(seconds_of(section.data))}"
+        if samples
+        else "",
+        head=_HEAD,
+        rows=[_look(sample) for sample in samples],
+    )
+
+
+def _look(sample: Mapping[str, Any]) -> list[str]:
+    at, memory, cpu = moment(sample.get("at")), number(sample.get("memory")), number(sample.get("cpu"))
+    seen = [
+        f"{text(one.get('subject')) or text(one.get('source'))}: {text(one.get('text')) or text(one.get('reason'))}"
+        for one in (*mappings(sample.get("findings")), *mappings(sample.get("broken")))
+    ]
+    return [
+        f"{at:%H:%M:%S}" if at else "",
+        f"{text(sample.get('online'))} of {text(sample.get('services'))}",
+        text(sample.get("whatsapp")),
+        text(sample.get("new_errors")),
+        size(memory) if memory is not None else "",
+        f"{cpu:.0f} %" if cpu is not None else "",
+        "; ".join(seen),
+    ]
+
+
+def _message(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+    asked = number(section.data.get("asked_at"))
+    steps = []
+    for step in mappings(section.data.get("steps")):
+        at = number(step.get("at"))
+        after = f"{at - asked:.1f} s" if asked is not None and at is not None else ""
+        steps.append(
+            (text(step.get("name")), text(step.get("service")), after if step.get("seen") else "not seen")
+        )
+    return {
+        "check": by_id.get(section.name),
+        "when": section.about,
+        "phone": text(section.data.get("phone")),
+        "steps": steps,
+    }
+
+
+def _watch(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+    data = section.data
+    samples = mappings(data.get("samples"))
+    charts: list[Chart] = charts_of(samples) if samples else []
+    gaps = [
+        (
+            f"{begin:%H:%M:%S}" if (begin := moment(gap.get("begin"))) else "",
+            duration(number(gap.get("seconds")) or 0),
+            text(gap.get("reason")),
+        )
+        for gap in mappings(data.get("gaps"))
+    ]
+    watched = number(data.get("watched_s"))
+    planned = number(data.get("duration_s"))
+    span = (
+        f"{duration(watched)} of {duration(planned)}" if watched is not None and planned is not None else ""
+    )
+    return {
+        "check": by_id.get(section.name),
+        "state": text(data.get("state")),
+        "reasons": texts(data.get("reasons")),
+        "span": span,
+        "number": f"{len(samples)} looks, {text(data.get('planned'))} planned" if samples else "",
+        "on_red": {"fail": "fail", "roll_back": "roll back"}.get(text(data.get("on_red")), ""),
+        "baseline": text(mapping(data.get("baseline")).get("of")),
+        "charts": charts,
+        "gaps": gaps,
+        "head": _HEAD,
+        "rows": [_look(sample) for sample in samples],
+    }
+
+
+def _audit(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+    data = section.data
+    return {
+        "check": by_id.get(section.name),
+        "sentence": text(data.get("sentence")) or "Not proven: no database was asked.",
+        "commit": text(data.get("commit")),
+        "calls": text(mapping(data.get("totals")).get("calls")),
+        "lacks": [
+            (
+                text(lack.get("code")),
+                text(lack.get("reason")),
+                ", ".join(texts(lack.get("calls"))),
+            )
+            for lack in mappings(data.get("lacks"))
+        ],
+        "page": "audit.html" if "audit.html" in texts(data.get("files")) else "",
+    }
+
+
+def _other(section: Section) -> dict[str, Any]:
+    data = {name: value for name, value in section.data.items() if name not in ("recorded_at", "changed")}
+    return {
+        "title": section.title,
+        "failed": section.failed,
+        "summary": text(data.get("summary")) or text(data.get("msg")),
+        "raw": pretty(data),
+    }
