@@ -124,7 +124,7 @@ def test_what_failed_is_in_the_report(finished: Database, tmp_path: Path) -> Non
     (difference,) = failed["details"]["differences"]
     assert difference["object"] == "index idx_clients_phone"
     assert difference["kind"] == "missing"
-    assert f"Report: {project.reports / report['run_id']}/report.json" in " ".join(run.output.split())
+    assert f"Report: {project.reports / report['run_id']}/report.html" in " ".join(run.output.split())
 
 
 def test_a_database_that_cannot_be_reached_leaves_a_report_too(finished: Database, tmp_path: Path) -> None:
