@@ -6,6 +6,7 @@ list is read from the playbook that runs, so it cannot differ from it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,18 +58,28 @@ def _of_role(role: Any) -> tuple[str, list[Any], bool]:
 
 
 def _of_tasks(items: Iterable[Any], *, rescue: bool = False) -> Iterator[tuple[str, list[Any], bool]]:
-    for item in items:
+    for _, together in itertools.groupby(items, _listed_as):
+        item, *others = together
         if not hasattr(item, "rescue"):
             # What Ansible adds itself, such as running handlers, is never announced.
             if item.action not in ("meta", "ansible.builtin.meta"):
                 yield item.get_name(), [item], rescue
         elif item._role is not None:
-            # import_role has put the role's tasks here; its own name is the one that the playbook gives.
-            yield item._parent.get_name(), item.get_tasks(), rescue
+            # import_role has put the role's blocks here; its own name is the one that the playbook gives.
+            yield (
+                item._parent.get_name(),
+                [task for one in (item, *others) for task in one.get_tasks()],
+                rescue,
+            )
         else:
             yield from _of_tasks(item.block, rescue=rescue)
             yield from _of_tasks(item.rescue, rescue=True)
             yield from _of_tasks(item.always, rescue=rescue)
+
+
+def _listed_as(item: Any) -> str:
+    imported = hasattr(item, "rescue") and item._role is not None
+    return str(item._parent._uuid if imported else item._uuid)
 
 
 def _is_selected(task: Any, play: Any) -> bool:
