@@ -10,14 +10,16 @@ description:
   - Evaluates every item and never stops at the first that is not well. What a migration made is compared with what the
     ledger recorded, and tried out. Every function is called, every trigger fired, every CHECK, key and foreign key is
     given what it must refuse. Messages are routed, values come back as they went in, queries find their indexes.
-  - Nothing of it stays. Each item that writes does so in a transaction of its own that is rolled back, with keys that no
-    real row has. Sequences do not move, and protected tables are not locked at all.
-  - Such a transaction holds ROW EXCLUSIVE on the tables of the migrations and locks the rows that it makes; the functions
-    that delete what is expired lock those rows too, and the one that makes a partition takes SHARE UPDATE EXCLUSIVE on
-    its table. Each is over within milliseconds, or after O(lock_timeout_ms).
+  - Nothing of it stays. Each item that writes does so in a transaction of its own that is rolled back, with keys that
+    no real row has. Sequences do not move, and protected tables are not locked at all. What stays is what every
+    rolled back INSERT leaves; dead rows for autovacuum, and the first pages of files that were empty.
+  - Such a transaction holds ROW EXCLUSIVE on the tables of the migrations and locks the rows that it makes. Functions
+    that delete what is expired lock those rows too, and the one that makes a partition takes SHARE UPDATE EXCLUSIVE
+    on its table. Each is over within a quarter of a second, or after O(lock_timeout_ms).
   - The items are C(tables), C(partitions), C(indexes), C(functions), C(triggers), C(checks), C(foreign_keys),
     C(unique_keys), C(not_null), C(round_trip), C(partition_routing), C(pruning), C(access_paths), C(row_counts),
-    C(server_errors), C(size_growth), C(sample_story) and C(unchanged_neighbours), in this order, then those of O(checks).
+    C(server_errors), C(size_growth), C(sample_story) and C(unchanged_neighbours), in this order, then those of
+    O(checks).
   - On a standby, with a login that may not write, and in check mode, what has to write is not tested, and says so.
 options:
   schema:
@@ -38,8 +40,8 @@ options:
     default: checked
   samples:
     description:
-      - What makes behaviour testable, as JSON text. Comes from the files samples.yml beside the migrations;
-        C(checklist_samples_source.load_samples) reads them on the control node, C(checklist_samples.dump) makes the text.
+      - What makes behaviour testable, as JSON text, from the files samples.yml beside the migrations. On the control
+        node, C(checklist_samples_source.load_samples) reads them and C(checklist_samples.dump) makes the text.
     type: str
     default: "[]"
   partitions:
@@ -84,8 +86,9 @@ options:
     description:
       - Settings by item. C(enabled) set to V(false) switches it off; it is then not tested, and C(reason) says why.
         C(strict) set to V(true) counts its warnings as failures.
-      - "C(size_growth) takes C(allowance_mb): what the application may write into the tables meanwhile, 0 unless given."
-      - "C(access_paths) takes C(few_rows): a table with fewer rows is asked without sequential scans, 1000 unless given."
+      - C(size_growth) takes C(allowance_mb), 0 unless given; so much may the application write into the tables
+        meanwhile.
+      - C(access_paths) takes C(few_rows), 1000 unless given; tables with fewer rows are asked without sequential scans.
     type: dict
     default: {}
   checks:
