@@ -1,6 +1,7 @@
 """Partitions beside a writing application: how long a writer waits, what many partitions cost, what indexes cost.
 
-``python -m benchmarks.partitions`` prints the tables; ``--only many --partitions 1000 --rows 50000000`` is the large one.
+``python -m benchmarks.partitions`` prints the tables; ``--only many --partitions 1000 --rows 50000000`` is the large
+one.
 """
 
 from __future__ import annotations
