@@ -85,7 +85,6 @@ options:
   items:
     description:
       - Settings by item. C(enabled) set to V(false) switches it off; it is then not tested, and C(reason) says why.
-        C(strict) set to V(true) counts its warnings as failures.
       - C(size_growth) takes C(allowance_mb), 0 unless given; so much may the application write into the tables
         meanwhile.
       - C(access_paths) takes C(few_rows), 1000 unless given; tables with fewer rows are asked without sequential scans.
@@ -150,8 +149,8 @@ EXAMPLES = r"""
       rows:
         clients: 1299
     items:
-      indexes:
-        strict: true
+      access_paths:
+        few_rows: 200
       size_growth:
         enabled: false
         reason: data is being loaded

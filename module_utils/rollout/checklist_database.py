@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.rollout import (
@@ -34,7 +34,7 @@ from ansible.module_utils.rollout.locks import TableLock, strongest
 from ansible.module_utils.rollout.observation import Observation, observe
 
 #: What every item can be told.
-_COMMON_SETTINGS = ("enabled", "reason", "strict")
+_COMMON_SETTINGS = ("enabled", "reason")
 DRY_RUN = "a dry run writes nothing"
 
 
@@ -294,14 +294,11 @@ def _verdict(bench: Bench, item: Item, lost: str) -> Verdict:
     if lost:
         return not_tested("", f"the connection was lost at item {lost}", "Run again.")
     try:
-        verdict = item.evaluate(bench)
+        return item.evaluate(bench)
     except ConnectionFailed as error:
         return failed("an answer of the database", error.message, error.hint)
     except RolloutError as error:
         return failed("no error that nobody foresaw", error.message, error.hint, **error.details)
-    if settings.get("strict") and verdict.status == "warning":
-        return replace(verdict, status="failed")
-    return verdict
 
 
 def _untouchable(seen: Observation, tables: Mapping[str, Any]) -> dict[str, str]:
