@@ -42,6 +42,7 @@ class RolloutProject(Project):
             "runtime_venv": sys.prefix,
             # There is no application beside most test databases.
             "gate_enabled": False,
+            "watch_enabled": False,
             "precheck_checkout": False,
             "precheck_flags": [],
             "precheck_sslmode": options["sslmode"],

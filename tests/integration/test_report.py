@@ -52,6 +52,7 @@ def test_it_tells_what_was_done_to_the_database(command_runs: CommandRuns) -> No
         "precheck",
         "rehearsal",
         "verify",
+        "watch",
     ]
     # Without an application the gates are called "not tested", never "green".
     assert found["gate before"]["state"] == "not_tested"
@@ -144,7 +145,12 @@ def test_a_run_that_is_killed_leaves_what_it_knew(database: Database, tmp_path: 
         # The rehearsal does not touch this name; the real statement waits for the transaction that made it.
         application.execute("CREATE FUNCTION get_messages_stats() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
         process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "ansible-playbook"), "apply.yml", "-i", "prod"],
+            [
+                str(Path(sys.executable).parent / "ansible-playbook"),
+                *("apply.yml", "-i", "prod"),
+                # On a busy machine it would find that the application idles in its transaction.
+                *("--skip-tags", "precheck"),
+            ],
             cwd=project.folder,
             env={**os.environ, "ANSIBLE_CONFIG": str(project.folder / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
