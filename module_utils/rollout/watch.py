@@ -68,7 +68,7 @@ class Plan:
         """Which of the planned samples a look is, or comes after."""
         if watched_s >= self.duration_s - _EPSILON:
             return self.planned
-        return math.floor(watched_s / self.interval_s + _EPSILON) + 1
+        return math.floor((watched_s + _EPSILON) / self.interval_s) + 1
 
 
 @dataclass(frozen=True)
