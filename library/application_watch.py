@@ -158,7 +158,7 @@ over_before:
   type: bool
   returned: success, not in check mode
 reference:
-  description: To hand to a later M(application_gate) of this run as C(reference). Empty when RV(over_before).
+  description: To hand to a later M(application_gate) of this run as C(reference). Empty when nothing was looked at.
   type: dict
   returned: success, not in check mode
 """

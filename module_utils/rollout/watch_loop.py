@@ -95,6 +95,7 @@ class Watch:
         self._wall = clock.time()
         self.history: list[Sample] = []
         self._tried = 0
+        self._seen = False
         self._previous: Reading | None = None
         given = dict(reference or {})
         since = self._wall - (self._started - float(given["completed_at"])) if given else self._wall
@@ -156,10 +157,10 @@ class Watch:
         return draft
 
     def _judged(self, at: float, seen: Seen) -> Sample:
-        known = self._compared.bookmarks is not None
         application = seen.application
         if application is not None:
             self._compared.complete(application)
+            self._seen = True
             before = Before(
                 self._compared.counts,
                 self._compared.normal,
@@ -179,7 +180,7 @@ class Watch:
         observed = {**judged.observed, **figures}
         if not observed["services"]:
             observed.update(online=None, services=None, memory=None, cpu=None)
-        if application is None or (known and not application["files"]):
+        if application is None or any(one["source"] == "logs" for one in application["broken"]):
             observed["new_errors"] = None
         self._previous = now
         return Sample(at, (*judged.findings, *findings), (*judged.broken, *seen.broken), observed)
@@ -234,5 +235,5 @@ class Watch:
         }
 
     def reference(self) -> dict[str, Any]:
-        """For a gate after this watch, in this process."""
-        return self._compared.for_later()
+        """For a gate after this watch, in this process; empty when no look at the application could be made."""
+        return self._compared.for_later() if self._seen else {}
