@@ -108,13 +108,11 @@ class CallbackModule(Default):  # type: ignore[misc]
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._end_phase()
         super().v2_playbook_on_stats(stats)
-        name, findings = self._checklist
-        if findings:
-            self._show_checklist(name, findings)
         recap = {host: stats.summarize(host) for host in stats.processed}
+        red = {host for host, one in recap.items() if one["failures"] or one["unreachable"]}
+        self._show_checklist(red)
         check = bool(context.CLIARGS.get("check"))
         told = sentence(recap, self._failures, seconds=self._progress.seconds, check=check)
-        red = any(one["failures"] or one["unreachable"] for one in recap.values())
         self._display.display(told, color=C.COLOR_ERROR if red or not recap else C.COLOR_OK)
         report = self._report()
         if report:
@@ -210,11 +208,7 @@ class CallbackModule(Default):  # type: ignore[misc]
     def _fail(self, result: Any, message: str, *, may_be_rescued: bool = True) -> None:
         host = result.host.get_name()
         self._progress.note(host, "failed")
-        before = self._checklist
         self._remember(result)
-        if self._checklist is before and not any(counts(one)["failed"] for one in before[1].values()):
-            # A green checklist speaks of what was before; now the failure counts.
-            self._checklist = ("", {})
         phase = self._progress.current
         label = self._progress.label(phase) if phase else ""
         handled = console_phases.rescue_of(result.task) if may_be_rescued else None
@@ -281,7 +275,14 @@ class CallbackModule(Default):  # type: ignore[misc]
             "\n".join([head, *told]), color=C.COLOR_ERROR, stderr=self.get_option("display_failed_stderr")
         )
 
-    def _show_checklist(self, name: str, findings: dict[str, list[Finding]]) -> None:
+    def _show_checklist(self, red: set[str]) -> None:
+        name, findings = self._checklist
+        # Where something else failed later, a green checklist speaks of what was before.
+        findings = {
+            host: items for host, items in findings.items() if host not in red or counts(items)["failed"]
+        }
+        if not findings:
+            return
         rows = console_checklist.rows(findings)
         everything = [one for items in findings.values() for one in items]
         title = f"{name}: {summary(everything)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-#: What Ansible puts before every error.
+#: What Ansible puts before every error, in this order.
 _FRAME = ("Task failed", "Action failed", "Module failed")
 
 
@@ -17,9 +17,9 @@ def message(said: str, event: Any | None) -> str:
     """
     parts: list[str] = []
     for text in (said, *(text for one in _chain(event) for text in (one.msg, one.help_text))):
-        text = (text or "").strip()
+        text = _unframed((text or "").strip())
         bare = text.rstrip(".")
-        if not bare or bare in _FRAME or any(bare in part for part in parts):
+        if not bare or any(bare in part for part in parts):
             continue
         parts = [part for part in parts if part.rstrip(".") not in text]
         parts.append(text)
@@ -45,6 +45,12 @@ def first_words(text: str) -> str:
         return "it says nothing"
     told = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return told if len(told) <= 200 else f"{told[:199].rstrip()}…"
+
+
+def _unframed(text: str) -> str:
+    for frame in _FRAME:
+        text = "" if text.rstrip(".") == frame else text.removeprefix(f"{frame}: ")
+    return text
 
 
 def _chain(event: Any | None) -> Iterator[Any]:

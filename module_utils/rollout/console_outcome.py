@@ -14,13 +14,11 @@ class Failure:
     """A task that failed.
 
     :ivar phase: label of the phase
-    :ivar rescued: the playbook went on to handle it
     """
 
     host: str
     phase: str
     message: str
-    rescued: bool = False
 
 
 def sentence(
@@ -36,12 +34,14 @@ def sentence(
     took = duration(seconds)
     red = sorted(host for host, counts in recap.items() if counts["failures"] or counts["unreachable"])
     if red:
-        mine = [one for one in failures if one.host in red]
+        first = next((one for one in failures if one.host in red), None)
+        if first is None:
+            return f"FAILED after {took} on {', '.join(red)}."
         # Where it began to go wrong, and what was said at the end of it: a rescue tells the whole.
-        where = f" in {mine[0].phase}" if mine and mine[0].phase else ""
-        what = f": {first_words(mine[-1].message)}" if mine else "."
-        some = f"{len(red)} of {len(recap)} hosts, " if len(recap) > 1 else ""
-        return f"FAILED after {took} on {some}{', '.join(red)}{where}{what}"
+        last = [one for one in failures if one.host == first.host][-1]
+        where = f"{first.host} in {first.phase}" if first.phase else first.host
+        some = f"{len(red)} of {len(recap)} hosts ({', '.join(red)}), first on " if len(recap) > 1 else ""
+        return f"FAILED after {took} on {some}{where}: {first_words(last.message)}"
     if not recap:
         return "Nothing was done: no host was asked to do anything."
     changed = sum(counts["changed"] for counts in recap.values())

@@ -154,8 +154,7 @@ class Progress:
         counted = [one for one in self._phases if not one.rescue]
         if phase.rescue:
             return f"(rescue) {phase.title}"
-        total = str(len(counted))
-        return f"({counted.index(phase) + 1:>{len(total)}}/{total}) {phase.title}"
+        return f"({counted.index(phase) + 1}/{len(counted)}) {phase.title}"
 
     def note(self, host: str, outcome: str, *, changed: bool = False) -> None:
         """Count a task's result.

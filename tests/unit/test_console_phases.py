@@ -117,11 +117,6 @@ def test_a_phase_begins_once_and_is_timed() -> None:
     assert progress.seconds == pytest.approx(1.44)
 
 
-def test_numbers_are_as_wide_as_the_last() -> None:
-    ten = [Phase(str(number), frozenset({str(number)})) for number in range(10)]
-    assert Progress(ten, Clock()).label(ten[0]) == "( 1/10) 0"
-
-
 @pytest.mark.parametrize(
     ("notes", "told"),
     [
