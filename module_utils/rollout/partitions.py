@@ -228,7 +228,8 @@ def late(table: str, last: Mapping[str, Any], max_age_days: int) -> list[Finding
     """
     name = table.partition(".")[2]
     remedy = (
-        "Run playbooks/maintain.yml, and see why the schedule did not: systemctl status rollout-maintain."
+        "Run playbooks/maintain.yml, and see why the schedule did not: systemctl status rollout-maintain, or"
+        " cron.job_run_details where pg_cron does it."
     )
     if not last:
         return [Finding(LATE, name, f"no maintenance of {table} was ever recorded", remedy)]
