@@ -25,7 +25,7 @@ _DROPPED = ("script", "style", "desc", "title")
 class Chart:
     """One chart.
 
-    :ivar said: first, last and highest value
+    :ivar said: the first value, the last one and the highest
     :ivar svg: the picture; empty when no sample has a value
     """
 
@@ -82,9 +82,7 @@ def charts_of(samples: Sequence[Mapping[str, Any]]) -> list[Chart]:
         if not known:
             found.append(Chart(kind.title, "not read", ""))
             continue
-        said = (
-            f"{kind.word(known[0])} at first, {kind.word(known[-1])} at last, highest {kind.word(max(known))}"
-        )
+        said = f"{kind.word(known[0])} → {kind.word(known[-1])}, at most {kind.word(max(known))}"
         found.append(Chart(kind.title, said, _drawn(kind, points, known, said)))
     return found
 
@@ -127,7 +125,6 @@ def _drawn(kind: _Kind, points: Points, known: Sequence[float], said: str) -> st
         js=(),
         show_legend=False,
         dots_size=2.5,
-        fill=True,
         allow_interruptions=True,
         value_formatter=kind.word,
         x_value_formatter=_elapsed,

@@ -17,7 +17,7 @@ from ansible.module_utils.rollout.report.reading import (
     texts,
 )
 from ansible.module_utils.rollout.report.sections import Section
-from ansible.module_utils.rollout.report.wording import counted, first_line, size, tally
+from ansible.module_utils.rollout.report.wording import counted, first_line, objects, size, tally
 
 FAILED, WARNING, NOT_TESTED, PASSED = STATUSES
 
@@ -60,10 +60,10 @@ def counts(checks: Iterable[Check]) -> dict[str, int]:
 
 
 def told(counted_: Mapping[str, int]) -> str:
-    """Such as ``1 failed, 40 passed, 3 not tested``."""
-    order = (FAILED, PASSED, WARNING, NOT_TESTED)
-    words = {WARNING: "warned of", NOT_TESTED: "not tested"}
-    return tally([(counted_[status], words.get(status, status)) for status in order])
+    """Such as ``1 failed, 40 passed, 2 warnings, 3 not tested``."""
+    warnings = "warning" if counted_[WARNING] == 1 else "warnings"
+    words = ((FAILED, "failed"), (PASSED, "passed"), (WARNING, warnings), (NOT_TESTED, "not tested"))
+    return tally([(counted_[status], word) for status, word in words])
 
 
 def _items(section: Section) -> Iterator[Check]:
@@ -207,7 +207,7 @@ def _verify(section: Section) -> Check:
             section, title, FAILED, f"{counted(len(named), 'difference')}: {shown}" if named else ""
         )
     kinds = mapping(section.data.get("counts"))
-    seen = ", ".join(f"{text(count)} {kind}" for kind, count in kinds.items())
+    seen = ", ".join(objects(int(number(count) or 0), kind) for kind, count in kinds.items())
     return _check(section, title, WARNING if differences else PASSED, seen)
 
 

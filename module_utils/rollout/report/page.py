@@ -11,7 +11,7 @@ from ansible.module_utils.rollout.report.checks import told
 from ansible.module_utils.rollout.report.reading import mapping, moment, text, texts
 from ansible.module_utils.rollout.report.summary import host_of
 from ansible.module_utils.rollout.report.view import host_view, pretty
-from ansible.module_utils.rollout.report.wording import counted, day, duration, first_line
+from ansible.module_utils.rollout.report.wording import counted, day, duration, first_line, objects
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -57,6 +57,7 @@ def _environment() -> Environment:
         counted=counted,
         duration=duration,
         first_line=first_line,
+        objects=objects,
         pretty=pretty,
     )
     return environment

@@ -65,8 +65,9 @@ def _cause(section: Section, host: Host) -> str:
         shown = ", ".join(named[:4]) + (" …" if len(named) > 4 else "")
         what = "the precheck" if section.kind == "precheck" else "the checklist"
         return f"{len(named)} of {counted(every, 'item')} of {what} failed ({shown})"
-    why = text(section.data.get("msg")) or "; ".join(texts(section.data.get("reasons")))
-    why = first_line(why or text(section.data.get("reason")), 160).rstrip(".")
+    reasons = texts(section.data.get("reasons"))
+    why = text(section.data.get("msg")) or next(iter(reasons), "") or text(section.data.get("reason"))
+    why = first_line(why, 160).rstrip(".") + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
     because = f": {why}" if why else ""
     if section.kind == "gate":
         broken = section.data.get("state") == "broken"
@@ -122,8 +123,8 @@ def _success(host: Host) -> str:
     if host.applied:
         known = len(host.applied)
         return (
-            f"{counted(known, 'migration')} {'are' if known > 1 else 'is'} in force since this run,"
-            f" {listed(host.applied)}; checks: {checked}"
+            f"Rolled out: {listed(host.applied)} {'are' if known > 1 else 'is'} in force since this run;"
+            f" checks: {checked}"
         )
     if host.undone:
         stays = f"; {listed(host.undone.stays)} stays" if host.undone.stays else ""
@@ -176,7 +177,7 @@ def next_steps(host: Host, run: Mapping[str, Any]) -> list[str]:
         )
     warned = [check for check in host.checks if check.status == WARNING]
     if warned:
-        steps.append(f"Look at what was warned of: {', '.join(check.id for check in warned)}.")
+        steps.append(f"Look at the warnings: {', '.join(check.id for check in warned)}.")
     if host.outcome == "succeeded" and host.applied and not of_kind(host.sections, "watch"):
         steps.append(f"Watch the application: ansible-playbook playbooks/watch.yml -i {inventory}")
     audit = of_kind(host.sections, "audit")

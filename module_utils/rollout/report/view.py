@@ -30,7 +30,7 @@ from ansible.module_utils.rollout.report.reading import (
 from ansible.module_utils.rollout.report.sections import EXPECTED, TITLES, Section, of_kind
 from ansible.module_utils.rollout.report.sentence import Host, next_steps, sentence
 from ansible.module_utils.rollout.report.sizes import sizes_of
-from ansible.module_utils.rollout.report.wording import counted, day, duration, size
+from ansible.module_utils.rollout.report.wording import counted, day, duration, listed, size
 
 #: A name and its value, both for people.
 Fact = tuple[str, str]
@@ -40,8 +40,9 @@ Fact = tuple[str, str]
 class Phase:
     """One bar of the timeline.
 
-    :ivar left: where it begins, percent of the run
-    :ivar width: how long it is, percent of the run
+    :ivar left: where it begins, percent of the time until the watch
+    :ivar width: how long it is, percent of the same
+    :ivar beyond: the watch, beside which nothing else could be seen
     """
 
     title: str
@@ -50,6 +51,7 @@ class Phase:
     took: str
     left: float
     width: float
+    beyond: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,9 @@ def _tiles(host: Host) -> list[tuple[str, str, str]]:
     worst = FAILED if every[FAILED] else WARNING if every[WARNING] else PASSED
     tiles = [("Checks", told(every), worst)]
     if host.applied:
-        tiles.append(("Brought into force", ", ".join(host.applied), PASSED))
+        tiles.append(("Brought into force", _short(host.applied), PASSED))
     if host.undone and host.undone.labels:
-        tiles.append(("Taken back", ", ".join(host.undone.labels), WARNING))
+        tiles.append(("Taken back", _short(host.undone.labels), WARNING))
     locked = _locks(host)
     if locked:
         held = sorted({mode for _, _, mode, _ in locked if mode != "none"})
@@ -142,6 +144,11 @@ def _tiles(host: Host) -> list[tuple[str, str, str]]:
     return tiles
 
 
+def _short(labels: Sequence[str]) -> str:
+    """The numbers of migrations: a tile has no room for their names."""
+    return listed(label.partition("_")[0] for label in labels)
+
+
 def phases(sections: Sequence[Section], by_id: Mapping[str, Check], record: Mapping[str, Any]) -> list[Phase]:
     """The timeline: each section from when it began to when it was recorded."""
     begin = moment(record.get("began_at"))
@@ -152,20 +159,24 @@ def phases(sections: Sequence[Section], by_id: Mapping[str, Check], record: Mapp
     ]
     if not begin or not spans:
         return []
-    whole = max((at - begin).total_seconds() for _, at, _ in spans) or 1.0
+    whole = max(
+        ((at - begin).total_seconds() for one, at, _ in spans if one.kind not in ("watch", "end")), default=0
+    )
     found = []
     for section, at, seconds in spans:
         if section.kind == "end":
             continue
-        left = max(0.0, (at - begin).total_seconds() - seconds)
+        beyond = section.kind == "watch" or not whole
+        left = 0.0 if beyond else max(0.0, (at - begin).total_seconds() - seconds)
         found.append(
             Phase(
                 title=section.title,
                 status=_status(section, by_id),
                 clock=f"{at:%H:%M:%S}",
                 took=duration(seconds) if seconds else "",
-                left=round(100 * left / whole, 2),
-                width=round(100 * seconds / whole, 2),
+                left=0.0 if beyond else round(100 * left / whole, 2),
+                width=100.0 if beyond else round(100 * seconds / whole, 2),
+                beyond=beyond,
             )
         )
     return found
@@ -235,12 +246,13 @@ def _locks(host: Host) -> list[tuple[str, str, str, str]]:
 
 
 def _sizes(sections: list[Section]) -> list[Fact]:
+    """Of one size alone nothing follows; the backup names it."""
     found = sizes_of(sections)
-    rows = [(one.when, size(one.size)) for one in found]
-    if len(found) > 1:
-        grown = found[-1].size - found[0].size
-        rows.append(("difference", f"{'+' if grown >= 0 else '−'}{size(abs(grown))}"))
-    return rows
+    if len(found) < 2:
+        return []
+    grown = found[-1].size - found[0].size
+    sign = "+" if grown >= 0 else "\N{MINUS SIGN}"
+    return [*((one.when, size(one.size)) for one in found), ("difference", f"{sign}{size(abs(grown))}")]
 
 
 def _backup(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
@@ -249,6 +261,7 @@ def _backup(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
     taken = moment(backup.get("snapshot_at"))
     facts = [
         ("Folder on the host", text(backup.get("folder"))),
+        ("Database", size(whole) if (whole := number(data.get("database_bytes"))) is not None else ""),
         ("Snapshot", day(taken) if taken else ""),
         ("Dump", size(number(backup.get("bytes")) or 0) if backup else ""),
         ("SHA-256", text(backup.get("sha256"))),

@@ -20,9 +20,11 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as ``0.13 s``, ``38 s``, ``5 min 12 s``, ``2 h 3 min``."""
+    """Such as ``130 ms``, ``4.2 s``, ``38 s``, ``5 min 12 s``, ``2 h 3 min``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
-        return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -46,6 +48,11 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, one: str, several: str = "") -> str:
     """Such as ``1 check``, ``2 checks``."""
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def objects(number: int, kind: str) -> str:
+    """Objects of a database, such as ``2 indexes``."""
+    return counted(number, kind, {"index": "indexes", "policy": "policies"}.get(kind, ""))
 
 
 def first_line(told: str, most: int = 200) -> str:
