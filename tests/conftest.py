@@ -18,7 +18,7 @@ from sandbox.databases import TEMPLATE, Database, ensure_database
 from sandbox.roles import ensure_roles
 from sandbox.server import PostgresServer
 
-TEST_TIMEOUT_S = 120
+TEST_TIMEOUT_S = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

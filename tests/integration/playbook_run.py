@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: Generous: a playbook takes one to ten seconds.
-PLAYBOOK_TIMEOUT_S = 100
+PLAYBOOK_TIMEOUT_S = 280
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Project:
             "LC_ALL": "C.UTF-8",
             "NO_COLOR": "1",
         }
-        done = subprocess.run(
+        with subprocess.Popen(
             [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
             cwd=self.folder,
             env={**inherited, **settings, **(environment or {})},
@@ -84,10 +85,15 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PLAYBOOK_TIMEOUT_S,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout)
+            start_new_session=True,
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=PLAYBOOK_TIMEOUT_S)
+            except BaseException:
+                # ansible-playbook alone would leave its forks behind, which wait for it for ever.
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return Run(process.returncode, output)
 
     def playbook(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Run:
         """Run ansible-playbook."""
