@@ -30,8 +30,18 @@ demo: application  ## run the main job on the embedded database, beside a runnin
 	@echo "Again:              make demo (nothing will change)    Stop: make sandbox-down"
 
 .PHONY: test
-test: lint  ## run the linters and all tests; PYTEST_ARGS='-k name' selects
+test: lint  ## run the linters and all tests, four Molecule scenarios among them; PYTEST_ARGS='-k name' selects
 	pytest $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: export MOLECULE_SCENARIOS := all
+test-all: lint  ## the same with every Molecule scenario
+	pytest $(PYTEST_ARGS)
+
+.PHONY: molecule
+molecule: export MOLECULE_SCENARIOS := $(or $(SCENARIO),all)
+molecule: venv  ## run every Molecule scenario, or SCENARIO=name; PG_VERSION=15, 17 or 18 chooses the server
+	pytest tests/molecule $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: venv  ## run the tests that need no database

@@ -11,7 +11,8 @@ from typing import Any
 from containers.images import ROOT
 from containers.site import Site
 
-TIMEOUT_S = 300
+PROGRAM = Path(sys.executable).with_name("ansible-playbook")
+TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
@@ -27,37 +28,44 @@ class Run:
         return " ".join(self.output.split())
 
 
+class Begun:
+    """A playbook that was begun, for those who want to meddle meanwhile.
+
+    :param name: such as ``apply.yml``; further arguments of ``ansible-playbook`` follow.
+    """
+
+    def __init__(self, site: Site, name: str, *arguments: str) -> None:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+        settings = {
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "LC_ALL": "C.UTF-8",
+            "NO_COLOR": "1",
+            "MOLECULE_SCENARIO_NAME": site.scenario,
+        }
+        # A file: a pipe that nobody reads yet would stop it.
+        self._log = site.folder / "playbook.log"
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [str(PROGRAM), name, "-i", "inventory/molecule", *arguments],
+                cwd=ROOT,
+                env=inherited | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self) -> Run:
+        """Wait for its end."""
+        try:
+            self.process.wait(TIMEOUT_S)
+        finally:
+            self.process.kill()
+        return Run(self.process.returncode, self._log.read_text())
+
+
 def playbook(site: Site, name: str, *arguments: str) -> Run:
-    """Run ``ansible-playbook`` with a playbook and further arguments."""
-    with start(site, name, *arguments) as process:
-        output, _ = process.communicate(timeout=TIMEOUT_S)
-    return Run(process.returncode, output)
-
-
-def start(site: Site, name: str, *arguments: str) -> subprocess.Popen[str]:
-    """Begin the same, for those who want to meddle meanwhile."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-    settings = {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "LC_ALL": "C.UTF-8",
-        "NO_COLOR": "1",
-        "MOLECULE_SCENARIO_NAME": site.scenario,
-    }
-    return subprocess.Popen(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            name,
-            "-i",
-            "inventory/molecule",
-            *arguments,
-        ],
-        cwd=ROOT,
-        env=inherited | settings,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """Run ``ansible-playbook`` with a playbook and further arguments, to its end."""
+    return Begun(site, name, *arguments).end()
 
 
 def report(site: Site) -> Any:

@@ -60,9 +60,7 @@ class Site:
     def __init__(self, scenario: str) -> None:
         self.scenario = scenario
         self.folder = FOLDER / scenario
-        # Other checkouts on this machine run the same scenarios.
-        mark = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
-        self.name = f"rollout-{mark}-{scenario}".replace("_", "-")
+        self.name = full_name(scenario)
         self._state_file = self.folder / "state.json"
 
     @property
@@ -304,6 +302,13 @@ class Site:
                 f"the containers of scenario {self.scenario} do not run: molecule create -s {self.scenario}"
             ) from None
         return state
+
+
+def full_name(scenario: str) -> str:
+    """Return the name of a scenario's network, which its containers' names begin with."""
+    # Other checkouts on this machine run the same scenarios.
+    mark = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
+    return f"rollout-{mark}-{scenario}".replace("_", "-")
 
 
 def remove(engine: Engine, name: str) -> None:
