@@ -1,4 +1,4 @@
-"""Negative controls of the success checklist: what each damages, and what must turn red. docs/checklist.md lists them."""
+"""Negative controls of the success checklist: what each damages, and what must turn red; see docs/checklist.md."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -10,12 +10,13 @@ from typing import Any
 
 from ansible.module_utils.rollout.checklist_known import Attempt, Known, Trial, carry_out
 from ansible.module_utils.rollout.checklist_probes import Came, Refusal, ask, do
+from ansible.module_utils.rollout.checklist_recorded import differences
 from ansible.module_utils.rollout.checklist_shape import Check, ForeignKey, UniqueKey
 from ansible.module_utils.rollout.checklist_verdict import Judgement
 from ansible.module_utils.rollout.findings import Verdict
 from ansible.module_utils.rollout.partition_reading import quoted
 
-_NOT_NULL, _FOREIGN, _CHECK = "23502", "23503", "23514"
+_NOT_NULL, _FOREIGN, _UNIQUE, _CHECK = "23502", "23503", "23505", "23514"
 #: How a server refuses to delete a row that others refer to; PostgreSQL 18 has a code of its own for RESTRICT.
 _STILL_REFERRED = (_FOREIGN, "23001")
 _DELETED = {
@@ -31,6 +32,7 @@ _ADD_SAMPLES = "Give it in samples.yml beside the migration; docs/migrations.md 
 def checks(known: Known, attempt: Attempt) -> Verdict:
     """Every CHECK refuses bad values and accepts good ones."""
     judgement = Judgement("every CHECK refuses each bad value of the samples, and accepts each good one")
+    differences(known, judgement, "checks")
     trials: list[Trial] = []
     tried = {"good": 0, "bad": 0}
     for check in known.shape.checks:
@@ -85,6 +87,7 @@ def foreign_keys(known: Known, attempt: Attempt) -> Verdict:
     judgement = Judgement(
         "every foreign key refuses a missing parent, and acts as recorded when the parent is deleted"
     )
+    differences(known, judgement, "foreign_keys")
     trials: list[Trial] = []
     for key in known.shape.foreign_keys:
         label = f"{key.table}.{key.name}"
@@ -142,7 +145,8 @@ def _parent_deleted(known: Known, judgement: Judgement, key: ForeignKey, label: 
     def judge(came: Came) -> None:
         refusal = came.refusal
         if refusal and len(came.answers) < 2:
-            judgement.fail(f"{label}: the rows to try it with are refused: {_by(refusal)}")
+            tell = judgement.leave if refusal.sqlstate == _UNIQUE else judgement.fail
+            tell(f"{label}: the rows to try it with are refused: {_by(refusal)}")
             return
         if refusal and (refusal.sqlstate not in _STILL_REFERRED or refusal.constraint != key.name):
             judgement.fail(f"{label}: deleting the parent fails for another reason: {_by(refusal)}")
@@ -167,6 +171,7 @@ def unique_keys(known: Known, attempt: Attempt) -> Verdict:
     judgement = Judgement(
         "every primary key, UNIQUE and unique index refuses a second row that shares its columns"
     )
+    differences(known, judgement, "unique_keys")
     trials: list[Trial] = []
     for table in dict.fromkeys(key.table for key in known.shape.unique_keys):
         if not known.rows.why_not(table):
@@ -185,7 +190,7 @@ def unique_keys(known: Known, attempt: Attempt) -> Verdict:
         trials.append(_twice(known, judgement, key, row))
     tried = carry_out(known, judgement, attempt, trials)
     if tried is not None:
-        _own_refusals(known, judgement, tried.refused, "23505")
+        _own_refusals(known, judgement, tried.refused, _UNIQUE)
     return judgement.verdict(f"{len(known.shape.unique_keys)} keys refused a second row")
 
 

@@ -66,6 +66,9 @@ class Known:
             partition = table in self.shape.partitions or parent in self.shape.partitioned
             return "partitions" if partition else "tables"
         kind = kind_of(name)
+        if kind == "constraint":
+            definition = str((entry or {}).get("definition", ""))
+            return {"C": "checks", "F": "foreign_keys"}.get(definition[:1], "unique_keys")
         if kind.endswith("function") or kind in ("procedure", "aggregate"):
             return "functions"
         return {"index": "indexes", "trigger": "triggers"}.get(kind, "tables")

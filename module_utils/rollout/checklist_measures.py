@@ -6,6 +6,7 @@ A *reference* is what one look noted, so that a later one can compare: sizes, co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible.module_utils.rollout import catalog, diff
@@ -35,14 +36,13 @@ SELECT w.given, c.oid::bigint, n.nspname, c.relname
 """
 # Not even the size of a protected table is asked for: that would lock it, if only in ACCESS SHARE.
 _SIZES = """
-SELECT c.relname, c.relkind::text, pg_relation_size(c.oid), pg_total_relation_size(c.oid), c.reltoastrelid <> 0,
-       c.reltuples::float8
-  FROM pg_class c
- WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
-   AND c.relkind IN ('r', 'm', 'S') AND NOT c.relname = ANY (%s)
-   AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid
-                    WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND c.relkind = 'S'
-                      AND t.relname = ANY (%s) AND t.relnamespace = c.relnamespace)
+SELECT c.relname, CASE WHEN c.relkind = 'i' THEN pg_relation_size(c.oid) ELSE pg_table_size(c.oid) END,
+       CASE WHEN c.relkind <> 'i' THEN pg_relation_size(c.oid) END, c.reltoastrelid <> 0, c.reltuples::float8
+  FROM pg_class c LEFT JOIN pg_index x ON x.indexrelid = c.oid
+  LEFT JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+                       AND d.refclassid = 'pg_class'::regclass AND c.relkind = 'S'
+ WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s) AND c.relkind IN ('r', 'm', 'S', 'i')
+   AND NOT coalesce(x.indrelid, d.refobjid, c.oid)::bigint = ANY (%s)
 """
 _SERVER = """
 SELECT current_timestamp::text, extract(epoch FROM pg_postmaster_start_time())::bigint, stats_reset::text,
@@ -81,11 +81,11 @@ def read(
             Command(_MAY_WRITE, (schema, list(tables))),
         ]
     )
-    ours = [name for _, _, where, name in found if where == schema]
     others = sorted({where for _, _, where, _ in found if where not in (None, schema)})
+    oids = [oid for _, oid, _, _ in found if oid is not None]
     script = Script()
     script.add(Command("BEGIN READ ONLY"))
-    script.add(Command(_SIZES, (schema, ours, ours)), name="sizes")
+    script.add(Command(_SIZES, (schema, oids)), name="sizes")
     for other in others:
         script.add(catalog.search_path(other))
         script.add_catalog(other, other)
@@ -95,16 +95,16 @@ def read(
     sizes = script.rows("sizes")
     return {
         "server": dict(zip(_SERVER_COLUMNS, server, strict=True)),
-        "sizes": {name: total for name, _, _, total, _, _ in sizes},
-        "heaps": {name: heap for name, _, heap, _, _, _ in sizes},
-        "toasted": [name for name, _, _, _, toasted, _ in sizes if toasted],
-        "rows": {name: rows for name, _, _, _, _, rows in sizes},
+        "sizes": {name: total for name, total, _, _, _ in sizes},
+        "heaps": {name: heap for name, _, heap, _, _ in sizes if heap is not None},
+        "toasted": [name for name, _, _, toasted, _ in sizes if toasted],
+        "rows": {name: rows for name, _, _, _, rows in sizes},
         "neighbours": {
             where: _entries_of(catalogs[where], [name for _, _, place, name in found if place == where])
             for where in sorted({where for _, _, where, _ in found if where is not None})
         },
         "missing": [given for given, oid, _, _ in found if oid is None],
-        "protected": [oid for _, oid, _, _ in found if oid is not None],
+        "protected": oids,
         "unwritable": unwritable or "",
     }
 
@@ -211,108 +211,104 @@ def server_errors(known: Known) -> Verdict:
 EMPTY_INDEX_PAGES = {"btree": 1, "brin": 3, "gin": 2, "gist": 1, "spgist": 3}
 #: Pages that come with a table's first rows: the heap's first, its free space map (3) and visibility map (1); the same
 #: for its TOAST table, and a root page there. An index gets its root page.
-_FIRST_ROWS, _FIRST_TOAST, _FIRST_INDEX = 5, 6, 1
+_FIRST_ROWS, _FIRST_TOAST, _FIRST_OF_INDEX = 5, 6, 1
+
+
+@dataclass(frozen=True)
+class Range:
+    """How many bytes a relation may have grown."""
+
+    least: int
+    most: int
 
 
 def size_growth(known: Known) -> Verdict:
-    """The tables of the migrations grew as an empty schema does, and by their first rows where they hold any.
-
-    How many pages an empty schema takes follows from what the ledger recorded: an empty index has a known number, an
-    empty table none, a sequence one. That is the least growth of what was not there at the reference. The most is that,
-    and for each table that was ever written to the pages that come with first rows, and the allowance.
-    """
+    """The relations of the migrations grew as an empty schema does, and by their first rows where they hold any."""
     expected = "the growth of an empty schema, and a table's first pages where it was written to"
     before = known.reference.get("sizes")
     if before is None or known.reference.get("schema") != known.schema:
         return not_tested(expected, _NO_REFERENCE, _GIVE_REFERENCE)
-    page = known.measured["server"]["block_size"]
-    allowance = float(known.setting("size_growth", "allowance_mb", 0)) * _MEBIBYTE
+    allowance = int(float(known.setting("size_growth", "allowance_mb", 0)) * _MEBIBYTE)
     now: Mapping[str, int] = known.measured["sizes"]
-    least = most = grown = 0
-    judgement = Judgement("")
-    excess: dict[str, int] = {}
-    pages, unknown = expected_pages(known)
-    for name, (empty, first) in pages.items():
-        new = name not in before
-        lower = empty * page if new else 0
-        upper = lower + (first * page if known.measured["heaps"].get(name, 0) else 0)
-        growth = now.get(name, 0) - before.get(name, 0)
-        least, most, grown = least + lower, most + upper, grown + growth
-        if growth > upper:
-            excess[name] = growth - upper
-        elif growth < lower:
-            judgement.fail(f"{name} takes {now.get(name, 0)} bytes, less than the {lower} of an empty one")
-    most += int(allowance)
-    over = sum(excess.values())
-    if over > allowance:
-        told = ", ".join(
-            f"{name} by {size(extra)}" for name, extra in sorted(excess.items(), key=lambda item: -item[1])
-        )
+    ranges, unknown = expected_growth(known, before)
+    growth = {name: now[name] - before.get(name, 0) for name in ranges}
+    least = sum(allowed.least for allowed in ranges.values())
+    most = sum(allowed.most for allowed in ranges.values()) + allowance
+    told = f"{size(least)} to {size(most)}" if least != most else f"exactly {size(least)}"
+    judgement = Judgement(f"growth of the migrations' tables since the reference: {told}")
+    excess = {
+        name: growth[name] - allowed.most for name, allowed in ranges.items() if growth[name] > allowed.most
+    }
+    if sum(excess.values()) > allowance:
+        biggest = sorted(excess, key=lambda name: -excess[name])
         judgement.fail(
-            f"beyond its first rows grew: {told}",
+            "beyond what an empty schema and first rows take: "
+            + ", ".join(f"{name} {size(excess[name])}" for name in biggest),
             "If the application writes there already, set allowance_mb of size_growth in verify_checks.",
         )
+    for name, allowed in ranges.items():
+        if growth[name] < allowed.least and name not in before:
+            judgement.fail(
+                f"{name} takes {now[name]} bytes, less than the {allowed.least} that it takes when empty"
+            )
     for name in unknown:
         judgement.warn(f"{name}: how large an empty index of this kind is, is not known")
+    grown = sum(growth.values())
     server, then = known.measured["server"], known.reference["server"]
     whole = server["database_bytes"] - then["database_bytes"]
-    observed = (
-        f"{size(grown)}; the whole database {size(whole)}, the rest being the catalog's and the application's"
-    )
     verdict = judgement.verdict(
-        observed,
+        f"{size(grown)}; the whole database {size(whole)}, the rest being the catalog's and the application's",
         grown_bytes=grown,
         least_bytes=least,
         most_bytes=most,
         database_grown_bytes=whole,
         database_bytes=server["database_bytes"],
     )
-    told = f"{size(least)} to {size(most)}" if least != most else f"exactly {size(least)}"
-    observed = verdict.observed if verdict.status == "passed" else f"{observed}\n{verdict.observed}"
-    return Verdict(
-        verdict.status,
-        f"growth of the migrations' tables since the reference: {told}",
-        observed,
-        verdict.hint,
-        verdict.evidence,
-    )
+    if verdict.status != "passed":
+        return replace(verdict, observed=f"{size(grown)}\n{verdict.observed}")
+    return verdict
 
 
-def expected_pages(known: Known) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Pages of every recorded table, partition and sequence: when empty, and more with first rows.
+def expected_growth(known: Known, before: Mapping[str, int]) -> tuple[dict[str, Range], list[str]]:
+    """How much every relation of the migrations may have grown since the reference.
 
-    :return: by name; and indexes of which it is not known
+    Derived, not guessed: an empty index has a known number of pages, a sequence one, an empty table none but the one of
+    its TOAST index. That much is the growth of what is new. A table that was ever written to may have its first pages
+    beside, and its indexes theirs; an index that was built over rows is as large as it is.
+
+    What is there counts, as far as it belongs to the migrations: whether all of it is there, other items say.
+
+    :param before: bytes by relation at the reference
+    :return: by relation; and indexes of a kind whose empty size is not known
     """
-    expected = dict(known.ledger.expected)
-    growing = known.catalog.partitions_of(tuple(known.ledger.grows))
-    for name, entry in known.catalog.entries.items():
-        # What a scheduled job added is not recorded.
-        if name.startswith(("table ", "index ")) and (
-            name.removeprefix("table ") in growing or entry.get("table") in growing
-        ):
-            expected.setdefault(name, entry)
-    tables = {
-        name.removeprefix("table ")
-        for name, entry in expected.items()
-        if name.startswith("table ")
-        and "partition_key" not in entry
-        and (name in known.ledger.made or entry.get("parent"))
-    }
-    toasted = set(known.measured["toasted"])
-    found = {
-        table: (1, _FIRST_ROWS + _FIRST_TOAST) if table in toasted else (0, _FIRST_ROWS) for table in tables
-    }
+    entries, measured = known.catalog.entries, known.measured
+    page = int(measured["server"]["block_size"])
+    ours = set(known.shape.tables) | known.shape.partitions | known.catalog.partitions_of(known.ledger.grows)
+    found: dict[str, Range] = {}
     unknown = []
-    for name, entry in expected.items():
-        if name.startswith("index ") and entry.get("table") in tables:
+    for name, size_now in measured["sizes"].items():
+        new = name not in before
+        if name in ours:
+            toasted = name in measured["toasted"]
+            first = (_FIRST_ROWS + _FIRST_TOAST * toasted) if measured["heaps"][name] else 0
+            found[name] = _range_of(page, 1 if toasted and new else 0, first)
+        elif f"sequence {name}" in known.ledger.made:
+            found[name] = _range_of(page, 1 if new else 0, 0)
+        elif f"index {name}" in entries and entries[f"index {name}"]["table"] in ours:
+            entry = entries[f"index {name}"]
             method = index_parts(str(entry["definition"])).method
+            written = bool(measured["heaps"].get(entry["table"]))
+            empty = EMPTY_INDEX_PAGES.get(method, 0) if new else 0
+            found[name] = _range_of(page, empty, _FIRST_OF_INDEX if written else 0)
             if method not in EMPTY_INDEX_PAGES:
-                unknown.append(name.removeprefix("index "))
-            empty, first = found[entry["table"]]
-            found[entry["table"]] = (empty + EMPTY_INDEX_PAGES.get(method, 0), first + _FIRST_INDEX)
-        if name.startswith("sequence "):
-            found[name.removeprefix("sequence ")] = (1, 0)
+                unknown.append(name)
+            if method not in EMPTY_INDEX_PAGES or (new and written and entry["table"] in before):
+                found[name] = Range(found[name].least, max(found[name].most, size_now))
     return found, unknown
+
+
+def _range_of(page: int, empty: int, first: int) -> Range:
+    return Range(empty * page, (empty + first) * page)
 
 
 def size(count: int) -> str:
