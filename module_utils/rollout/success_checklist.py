@@ -115,9 +115,9 @@ def _ledger(answer: Answer, schema: str, ledger: str) -> Verdict:
             "Apply the migrations first: ansible-playbook apply.yml -i <inventory>",
             **evidence,
         )
-    objects = ", ".join(f"{number} {kind}" for kind, number in sorted(catalog["counts"].items()))
+    objects = ", ".join(f"{kind} {number}" for kind, number in sorted(catalog["counts"].items()))
     return passed(
-        expected, f"{', '.join(catalog['recorded'])} stand exactly as recorded: {objects}", **evidence
+        expected, f"{', '.join(catalog['recorded'])} stand exactly as recorded ({objects})", **evidence
     )
 
 

@@ -54,6 +54,15 @@ class RolloutProject(Project):
             "backup_bin_dir": programs,
             "backup_required": with_net,
             "backup_override_reason": "" if with_net else "a test",
+            # Other tests run on the same machine.
+            "verify_checks": [{"id": "host_cpu", "window": 0.2, "severity": "warning"}],
+            "verify_interval": 0.3,
+            # What the inventory demands is what the role's own migrations make.
+            **(
+                {"verify_demands": {}, "verify_partitions": []}
+                if "schema_migrations_path" in variables
+                else {}
+            ),
             "pg_dbname": options["dbname"],
             "pg_sslmode": options["sslmode"],
             "pg_sslrootcert": options.get("sslrootcert", "unused"),

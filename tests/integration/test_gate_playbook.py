@@ -554,9 +554,14 @@ def test_a_bot_that_stops_answering_takes_the_run_back(
     # The control: it answered before, and nothing else was red.
     assert project.sections["message before"]["status"] == "passed"
     assert project.sections["gate after the run"]["state"] == "green"
+    # The rest of the checklist was evaluated besides.
+    verified = {one["id"]: one["status"] for one in project.sections["verify"]["findings"]}
+    assert [item for item, status in verified.items() if status == "failed"] == ["test_message"]
+    assert verified["triggers"] == verified["services"] == "passed"
     lines = message(run)
-    assert lines[0] == "RED after the run:"
-    assert "the bot does not answer" in lines[1]
+    assert lines[0].startswith("success checklist: 1 failed, ")
+    assert "; failed: test_message; " in lines[0]
+    assert project.sections["rollback"]["cause"] == "red_gate"
     assert f"Taken back: {SECOND}, {FIRST}." in lines
     # A green gate does not speak for the bot.
     assert project.sections["gate after the rollback"]["state"] == "green"

@@ -64,7 +64,7 @@ def test_every_item_is_there_in_its_order() -> None:
     assert found["indexes"].title == "title of indexes"
     assert found["database"].observed == "answered in 0.4 s"
     assert found["ledger"].observed == (
-        "0001_business_tables, 0002_messages stand exactly as recorded: 70 index, 11 table"
+        "0001_business_tables, 0002_messages stand exactly as recorded (index 70, table 11)"
     )
     assert (found["services"].seconds, found["ledger"].seconds) == (4.2, 0.9)
     assert set(APPLICATION) < set(OPTIONS)
