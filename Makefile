@@ -14,6 +14,8 @@ export LC_ALL := C.UTF-8
 MODULES := $(basename $(notdir $(wildcard library/*.py)))
 ROLES := $(notdir $(wildcard roles/*))
 REPORT := reports/latest/report.json
+# Tests of a file share what is costly to make, so they stay together; the longest files are collected first.
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help:  ## this list
@@ -31,12 +33,12 @@ demo: application  ## run the main job on the embedded database, beside a runnin
 
 .PHONY: test
 test: lint  ## run the linters and all tests, four Molecule scenarios among them; PYTEST_ARGS='-k name' selects
-	pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: export MOLECULE_SCENARIOS := all
 test-all: lint  ## the same with every Molecule scenario
-	pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: molecule
 molecule: export MOLECULE_SCENARIOS := $(or $(SCENARIO),all)
