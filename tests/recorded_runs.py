@@ -238,29 +238,27 @@ def backup(at: float) -> dict[str, Any]:
     return section(
         at,
         {"read": 0.038, "count": 0.025, "dump": 0.112, "prove": 0.872},
-        **{
-            "changed": True,
-            "summary": f"{folder}/database.dump: 70843 bytes, 2 tables, 821 rows; proven by a restore",
-            "database": "default_db",
-            "database_bytes": 10263911,
-            "programs": "/usr/lib/postgresql/15/bin (15.18)",
-            "backup": {
-                "folder": folder,
-                "bytes": 70843,
-                "rows": 821,
-                "proven": True,
-                "sha256": "49" * 32,
-                "snapshot_at": "2026-11-22T21:51:51.019049+00:00",
-                "proof": {
-                    "equal": True,
-                    "how": "local",
-                    "seconds": 0.872,
-                    "where": "a throw-away PostgreSQL 15.18 on this host",
-                },
-                "tables": {
-                    "public.whatsapp_auth": {"rows": 1, "bytes": 106496},
-                    "public.whatsapp_keys": {"rows": 820, "bytes": 933888},
-                },
+        changed=True,
+        summary=f"{folder}/database.dump: 70843 bytes, 2 tables, 821 rows; proven by a restore",
+        database="default_db",
+        database_bytes=10263911,
+        programs="/usr/lib/postgresql/15/bin (15.18)",
+        backup={
+            "folder": folder,
+            "bytes": 70843,
+            "rows": 821,
+            "proven": True,
+            "sha256": "49" * 32,
+            "snapshot_at": "2026-11-22T21:51:51.019049+00:00",
+            "proof": {
+                "equal": True,
+                "how": "local",
+                "seconds": 0.872,
+                "where": "a throw-away PostgreSQL 15.18 on this host",
+            },
+            "tables": {
+                "public.whatsapp_auth": {"rows": 1, "bytes": 106496},
+                "public.whatsapp_keys": {"rows": 820, "bytes": 933888},
             },
         },
     )

@@ -17,6 +17,7 @@ from ansible.module_utils.rollout.report.reading import (
     texts,
 )
 from ansible.module_utils.rollout.report.sections import Section, of_kind
+from ansible.module_utils.rollout.report.wording import first_line
 
 #: Objects of the catalog in the order in which people count them.
 KINDS = (
@@ -32,6 +33,9 @@ KINDS = (
     "comment",
 )
 
+#: Characters of a statement's first line that are shown.
+_STATEMENT = 120
+
 
 @dataclass(frozen=True)
 class Migration:
@@ -42,15 +46,17 @@ class Migration:
     :ivar created: names of the objects that it made, by kind
     :ivar locks: on each protected table the strongest mode that was held, and the one that was allowed
     :ivar other_locks: on other tables that existed before, the strongest mode that was held
+    :ivar statements: place, first line and milliseconds of each
     :ivar sql: path of the rendered SQL below the run's folder
     """
 
+    section: str
     label: str
     state: str
     applied: bool
     description: str
     created: Mapping[str, Sequence[str]]
-    statements: Sequence[Mapping[str, Any]]
+    statements: Sequence[tuple[str, str, str]]
     seconds: float
     locks: Sequence[tuple[str, str, str]]
     other_locks: Sequence[tuple[str, str]]
@@ -74,12 +80,16 @@ def _migration(section: Section) -> Migration:
     held, budget = mapping(executed.get("locks")), mapping(executed.get("budget"))
     applied = bool(data.get("changed")) and not section.failed and bool(executed)
     return Migration(
+        section=section.name,
         label=section.about,
         state="failed" if section.failed else text(executed.get("state")) or text(described.get("state")),
         applied=applied,
         description=text(described.get("description")),
         created=_by_kind(texts(described.get("missing"))) if applied else {},
-        statements=mappings(executed.get("statements")),
+        statements=[
+            (text(one.get("place")), first_line(text(one.get("sql")), _STATEMENT), text(one.get("ms")))
+            for one in mappings(executed.get("statements"))
+        ],
         seconds=seconds_of(data),
         locks=[(table, text(held.get(table)) or "none", text(mode)) for table, mode in budget.items()],
         other_locks=[(table, text(mode)) for table, mode in held.items() if table not in budget],
@@ -118,7 +128,6 @@ class Undone:
     :ivar why: why they stay; empty when nobody wanted to take them back
     :ivar automatic: by a run that failed, not on request
     :ivar as_before: whether the schema is what it was before the run; None: not compared
-    :ivar objects: what was dropped, a sentence for each migration
     :ivar rows: of the tables that went, on request only
     :ivar export: folder of the proven backup that has these rows
     """
@@ -128,8 +137,7 @@ class Undone:
     why: str
     automatic: bool
     as_before: bool | None
-    objects: Sequence[str]
-    rows: Mapping[str, Any]
+    rows: Sequence[tuple[str, str]]
     export: str
     reason: str
     gate: str
@@ -149,8 +157,7 @@ def undone(sections: list[Section]) -> Undone | None:
         why=text(data.get("refused")),
         automatic=automatic,
         as_before=bool(same) if automatic and listing(data.get("taken_back")) else None,
-        objects=[text(section.data.get("summary")) for section in steps if section.about],
-        rows=mapping(data.get("rows")),
+        rows=[(table, text(count)) for table, count in mapping(data.get("rows")).items()],
         export=text(data.get("export")),
         reason=text(data.get("reason")),
         gate=text(data.get("gate")),

@@ -27,7 +27,8 @@ class Check:
     """One thing that was checked.
 
     :ivar id: unique on its host: the section, and for an item of a checklist its own id
-    :ivar group: the section's kind
+    :ivar group: the section's kind, or its name where nobody here knows the kind
+    :ivar section: its name
     :ivar status: one of the checklist's
     """
 
@@ -40,6 +41,7 @@ class Check:
     hint: str = ""
     evidence: Any = field(default_factory=dict)
     seconds: float = 0.0
+    section: str = ""
 
 
 def checks_of(sections: Sequence[Section]) -> list[Check]:
@@ -85,6 +87,7 @@ def _items(section: Section) -> Iterator[Check]:
             hint=text(item.get("hint")),
             evidence=item.get("evidence") or {},
             seconds=number(item.get("seconds")) or 0.0,
+            section=section.name,
         )
 
 
@@ -100,7 +103,9 @@ def _whole(section: Section) -> list[Check]:
 
 
 def _check(section: Section, title: str, status: str, observed: str = "", **more: Any) -> Check:
-    return Check(section.name, section.kind or section.name, title, status, observed, **more)
+    return Check(
+        section.name, section.kind or section.name, title, status, observed, section=section.name, **more
+    )
 
 
 def _any(section: Section) -> Check:

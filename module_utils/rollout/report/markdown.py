@@ -79,7 +79,7 @@ def _host(host: Host, record: Mapping[str, Any]) -> list[str]:
             for check in host.checks
             if check.group == "precheck" and _folded(check)
         ]
-        lines += ["", f"Of the precheck, {folded} passed: {', '.join(f'`{one}`' for one in items)}."]
+        lines += ["", f"Of the precheck, {folded} passed: {_plain(', '.join(items))}."]
     absent = [
         TITLES[kind].lower() for kind in EXPECTED if kind not in {section.kind for section in host.sections}
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,6 @@ def report_page(record: Mapping[str, Any]) -> str:
     hosts = [
         host_view(name, host_of(mapping(part)), record) for name, part in mapping(record.get("hosts")).items()
     ]
-    for host in hosts:
-        host["lock_rows"] = [(table, held, allowed, label) for label, table, held, allowed in host["locks"]]
     return _environment().get_template("page.html.j2").render(run=_run(record), hosts=hosts)
 
 
@@ -44,6 +43,7 @@ def index_page(runs: Sequence[Mapping[str, Any]], older: int) -> str:
     )
 
 
+@functools.cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
@@ -56,7 +56,6 @@ def _environment() -> Environment:
         style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
         counted=counted,
         duration=duration,
-        first_line=first_line,
         objects=objects,
         pretty=pretty,
     )

@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: More than there are bytes or seconds of anything.
+_BEYOND = 1e18
+
 
 def text(value: Any) -> str:
     """A scalar as text; empty for what is none."""
@@ -16,10 +19,10 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A finite number of a size that something can have, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    return value if abs(value) < _BEYOND and math.isfinite(value) else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -10,14 +10,12 @@ from typing import Any
 from ansible.module_utils.rollout.report.changes import created
 from ansible.module_utils.rollout.report.charts import Chart, charts_of
 from ansible.module_utils.rollout.report.checks import (
-    FAILED,
-    PASSED,
-    WARNING,
     Check,
     counts,
     looked,
     told,
 )
+from ansible.module_utils.rollout.report.glance import tiles
 from ansible.module_utils.rollout.report.reading import (
     mapping,
     mappings,
@@ -30,28 +28,13 @@ from ansible.module_utils.rollout.report.reading import (
 from ansible.module_utils.rollout.report.sections import EXPECTED, TITLES, Section, of_kind
 from ansible.module_utils.rollout.report.sentence import Host, next_steps, sentence
 from ansible.module_utils.rollout.report.sizes import sizes_of
-from ansible.module_utils.rollout.report.wording import counted, day, duration, listed, size
+from ansible.module_utils.rollout.report.timeline import phases
+from ansible.module_utils.rollout.report.wording import counted, day, duration, size
 
 #: A name and its value, both for people.
 Fact = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One bar of the timeline.
-
-    :ivar left: where it begins, percent of the time until the watch
-    :ivar width: how long it is, percent of the same
-    :ivar beyond: the watch, beside which nothing else could be seen
-    """
-
-    title: str
-    status: str
-    clock: str
-    took: str
-    left: float
-    width: float
-    beyond: bool = False
+#: Checks by the name of their section; the run's own has none.
+BySection = Mapping[str, "list[Check]"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +44,8 @@ class Looks:
     :ivar rows: of a table whose head is ``head``
     """
 
+    check: Check
     title: str
-    status: str
     state: str
     reasons: Sequence[str]
     observed: str
@@ -74,31 +57,40 @@ def host_view(name: str, host: Host, record: Mapping[str, Any]) -> dict[str, Any
     """Everything that the template needs of a host."""
     sections = host.sections
     kinds = {section.kind for section in sections}
-    by_id = {check.id: check for check in host.checks}
-    watch = next(iter(of_kind(sections, "watch")), None)
+    by_section: dict[str, list[Check]] = {}
+    for check in host.checks:
+        by_section.setdefault(check.section, []).append(check)
     return {
         "name": name,
         "outcome": host.outcome,
         "sentence": sentence(host),
         "next": next_steps(host, record),
-        "tiles": _tiles(host),
-        "phases": phases(sections, by_id, record),
+        "tiles": tiles(host),
+        "phases": phases(sections, host.checks, record),
         "absent": [TITLES[kind].lower() for kind in EXPECTED if kind not in kinds],
         "checklist": _checklist(host, "verify"),
         "precheck": _checklist(host, "precheck"),
-        "rehearsal": [_rehearsed(one) for one in of_kind(sections, "rehearsal")],
-        "migrations": host.migrations,
+        "rehearsal": [_rehearsed(one, by_section) for one in of_kind(sections, "rehearsal")],
+        "migrations": [(migration, by_section[migration.section]) for migration in host.migrations],
         "created": created(host.migrations),
-        "locks": _locks(host),
+        "locks": [
+            (table, held, allowed, migration.label)
+            for migration in host.migrations
+            for table, held, allowed in migration.locks
+        ],
+        "other_locks": [migration for migration in host.migrations if migration.other_locks],
         "sizes": _sizes(sections),
-        "backups": [_backup(section, by_id) for section in of_kind(sections, "backup")],
-        "gates": [_looks(section, by_id) for section in of_kind(sections, "gate")],
-        "messages": [_message(section, by_id) for section in of_kind(sections, "message")],
-        "watch": _watch(watch, by_id) if watch else None,
+        "backups": [_backup(section, by_section) for section in of_kind(sections, "backup")],
+        "gates": [_looks(section, by_section) for section in of_kind(sections, "gate")],
+        "messages": [_message(section, by_section) for section in of_kind(sections, "message")],
+        "watches": [_watch(section, by_section) for section in of_kind(sections, "watch")],
         "undone": host.undone,
-        "audit": [_audit(section, by_id) for section in of_kind(sections, "audit")],
-        "others": [_other(section) for section in sections if section.kind in ("", "restore", "maintain")],
-        "run": by_id.get("run"),
+        "undone_checks": [check for check in host.checks if check.group == "rollback"],
+        "audit": [_audit(section, by_section) for section in of_kind(sections, "audit")],
+        "others": [
+            _other(section, by_section) for section in sections if section.kind in ("", "restore", "maintain")
+        ],
+        "run": by_section[""][0],
         "pretty": pretty,
     }
 
@@ -106,90 +98,6 @@ def host_view(name: str, host: Host, record: Mapping[str, Any]) -> dict[str, Any
 def pretty(value: Any) -> str:
     """Evidence as people read JSON."""
     return json.dumps(value, ensure_ascii=False, indent=1, default=str)
-
-
-def _tiles(host: Host) -> list[tuple[str, str, str]]:
-    """The run at a glance: label, value, status."""
-    every = counts(host.checks)
-    worst = FAILED if every[FAILED] else WARNING if every[WARNING] else PASSED
-    tiles = [("Checks", told(every), worst)]
-    if host.applied:
-        tiles.append(("Brought into force", _short(host.applied), PASSED))
-    if host.undone and host.undone.labels:
-        tiles.append(("Taken back", _short(host.undone.labels), WARNING))
-    locked = _locks(host)
-    if locked:
-        held = sorted({mode for _, _, mode, _ in locked if mode != "none"})
-        tiles.append(("Locks on protected tables", ", ".join(held) or "none", WARNING if held else PASSED))
-    for section in of_kind(host.sections, "backup"):
-        check = next((one for one in host.checks if one.id == section.name), None)
-        if check:
-            tiles.append(
-                (
-                    section.title,
-                    "proven by a restore" if check.status == PASSED else check.observed,
-                    check.status,
-                )
-            )
-    gates = [check for check in host.checks if check.group == "gate"]
-    if gates:
-        well = sum(check.status == PASSED for check in gates)
-        status = (
-            FAILED if any(check.status == FAILED for check in gates) else PASSED if well else "not_tested"
-        )
-        tiles.append(("Gates", f"{well} of {len(gates)} green", status))
-    sizes = sizes_of(host.sections)
-    if len(sizes) > 1:
-        tiles.append(("Database", f"{size(sizes[0].size)} → {size(sizes[-1].size)}", PASSED))
-    return tiles
-
-
-def _short(labels: Sequence[str]) -> str:
-    """The numbers of migrations: a tile has no room for their names."""
-    return listed(label.partition("_")[0] for label in labels)
-
-
-def phases(sections: Sequence[Section], by_id: Mapping[str, Check], record: Mapping[str, Any]) -> list[Phase]:
-    """The timeline: each section from when it began to when it was recorded."""
-    begin = moment(record.get("began_at"))
-    spans = [
-        (section, at, min(seconds_of(section.data), (at - begin).total_seconds()))
-        for section in sections
-        if begin and (at := moment(section.data.get("recorded_at"))) and at >= begin
-    ]
-    if not begin or not spans:
-        return []
-    whole = max(
-        ((at - begin).total_seconds() for one, at, _ in spans if one.kind not in ("watch", "end")), default=0
-    )
-    found = []
-    for section, at, seconds in spans:
-        if section.kind == "end":
-            continue
-        beyond = section.kind == "watch" or not whole
-        left = 0.0 if beyond else max(0.0, (at - begin).total_seconds() - seconds)
-        found.append(
-            Phase(
-                title=section.title,
-                status=_status(section, by_id),
-                clock=f"{at:%H:%M:%S}",
-                took=duration(seconds) if seconds else "",
-                left=0.0 if beyond else round(100 * left / whole, 2),
-                width=100.0 if beyond else round(100 * seconds / whole, 2),
-                beyond=beyond,
-            )
-        )
-    return found
-
-
-def _status(section: Section, by_id: Mapping[str, Check]) -> str:
-    if section.failed and "cause" not in section.data:
-        return FAILED
-    own = by_id.get(section.name)
-    if own:
-        return own.status
-    items = [check.status for name, check in by_id.items() if name.startswith(f"{section.name}.")]
-    return WARNING if WARNING in items else PASSED
 
 
 def _checklist(host: Host, kind: str) -> dict[str, Any] | None:
@@ -207,14 +115,14 @@ def _checklist(host: Host, kind: str) -> dict[str, Any] | None:
         "told": told(counts(checks)),
         "facts": facts,
         "differences": [
-            difference
+            (text(difference.get("kind")), text(difference.get("object")), pretty(difference))
             for section in of_kind(host.sections, kind)
             for difference in mappings(section.data.get("differences"))
         ],
     }
 
 
-def _rehearsed(section: Section) -> dict[str, Any]:
+def _rehearsed(section: Section, by_section: BySection) -> dict[str, Any]:
     rows = [
         (
             text(one.get("label")) or text(one.get("id")),
@@ -228,21 +136,11 @@ def _rehearsed(section: Section) -> dict[str, Any]:
         for one in mappings(section.data.get("migrations"))
     ]
     return {
+        "checks": by_section.get(section.name, []),
         "rows": rows,
-        "failed": section.failed,
-        "message": text(section.data.get("msg")) if section.failed else "",
         "server": text(section.data.get("server_version")),
         "took": duration(seconds_of(section.data)),
     }
-
-
-def _locks(host: Host) -> list[tuple[str, str, str, str]]:
-    """Migration, protected table, strongest mode that was held, mode that was allowed."""
-    return [
-        (migration.label, table, held, allowed)
-        for migration in host.migrations
-        for table, held, allowed in migration.locks
-    ]
 
 
 def _sizes(sections: list[Section]) -> list[Fact]:
@@ -255,7 +153,7 @@ def _sizes(sections: list[Section]) -> list[Fact]:
     return [*((one.when, size(one.size)) for one in found), ("difference", f"{sign}{size(abs(grown))}")]
 
 
-def _backup(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+def _backup(section: Section, by_section: BySection) -> dict[str, Any]:
     data, backup = section.data, mapping(section.data.get("backup"))
     proof = mapping(backup.get("proof"))
     taken = moment(backup.get("snapshot_at"))
@@ -277,7 +175,7 @@ def _backup(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
         for name, one in mapping(backup.get("tables")).items()
     ]
     return {
-        "check": by_id.get(section.name),
+        "checks": by_section.get(section.name, []),
         "facts": [(label, value) for label, value in facts if value],
         "tables": tables,
     }
@@ -286,12 +184,11 @@ def _backup(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
 _HEAD = ("Time", "Services", "WhatsApp", "New errors", "Memory", "CPU", "Found")
 
 
-def _looks(section: Section, by_id: Mapping[str, Check]) -> Looks:
+def _looks(section: Section, by_section: BySection) -> Looks:
     samples = mappings(section.data.get("samples"))
-    check = by_id.get(section.name)
     return Looks(
+        check=by_section[section.name][0],
         title=section.about or section.title,
-        status=check.status if check else PASSED,
         state=text(section.data.get("state")),
         reasons=texts(section.data.get("reasons")),
         observed=f"{looked(samples[-1])} · {counted(len(samples), 'look')} in {duration(seconds_of(section.data))}"
@@ -319,7 +216,7 @@ def _look(sample: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _message(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+def _message(section: Section, by_section: BySection) -> dict[str, Any]:
     asked = number(section.data.get("asked_at"))
     steps = []
     for step in mappings(section.data.get("steps")):
@@ -329,14 +226,14 @@ def _message(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
             (text(step.get("name")), text(step.get("service")), after if step.get("seen") else "not seen")
         )
     return {
-        "check": by_id.get(section.name),
+        "checks": by_section.get(section.name, []),
         "when": section.about,
         "phone": text(section.data.get("phone")),
         "steps": steps,
     }
 
 
-def _watch(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+def _watch(section: Section, by_section: BySection) -> dict[str, Any]:
     data = section.data
     samples = mappings(data.get("samples"))
     charts: list[Chart] = charts_of(samples) if samples else []
@@ -354,7 +251,7 @@ def _watch(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
         f"{duration(watched)} of {duration(planned)}" if watched is not None and planned is not None else ""
     )
     return {
-        "check": by_id.get(section.name),
+        "checks": by_section.get(section.name, []),
         "state": text(data.get("state")),
         "reasons": texts(data.get("reasons")),
         "span": span,
@@ -368,12 +265,10 @@ def _watch(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
     }
 
 
-def _audit(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
+def _audit(section: Section, by_section: BySection) -> dict[str, Any]:
     data = section.data
     return {
-        "check": by_id.get(section.name),
-        "sentence": text(data.get("sentence")) or "Not proven: no database was asked.",
-        "commit": text(data.get("commit")),
+        "checks": by_section.get(section.name, []),
         "calls": text(mapping(data.get("totals")).get("calls")),
         "lacks": [
             (
@@ -387,11 +282,10 @@ def _audit(section: Section, by_id: Mapping[str, Check]) -> dict[str, Any]:
     }
 
 
-def _other(section: Section) -> dict[str, Any]:
+def _other(section: Section, by_section: BySection) -> dict[str, Any]:
     data = {name: value for name, value in section.data.items() if name not in ("recorded_at", "changed")}
     return {
         "title": section.title,
-        "failed": section.failed,
-        "summary": text(data.get("summary")) or text(data.get("msg")),
+        "checks": by_section.get(section.name, []),
         "raw": pretty(data),
     }
