@@ -41,7 +41,7 @@ _STATEMENT = 120
 class Migration:
     """What became of one migration in this run.
 
-    :ivar state: ``applied``, ``adopted``, ``completed``, ``failed``, ``in force`` …
+    :ivar state: ``applied``, ``adopted``, ``completed``, ``repaired``, ``failed`` …
     :ivar applied: whether this run brought it into force
     :ivar created: names of the objects that it made, by kind
     :ivar locks: on each protected table the strongest mode that was held, and the one that was allowed
@@ -82,7 +82,7 @@ def _migration(section: Section) -> Migration:
     return Migration(
         section=section.name,
         label=section.about,
-        state="failed" if section.failed else text(executed.get("state")) or text(described.get("state")),
+        state=_state(section, executed, described),
         applied=applied,
         description=text(described.get("description")),
         created=_by_kind(texts(described.get("missing"))) if applied else {},
@@ -95,10 +95,18 @@ def _migration(section: Section) -> Migration:
         other_locks=[(table, text(mode)) for table, mode in held.items() if table not in budget],
         attempts=int(number(executed.get("attempts")) or 0),
         sql=text(mapping(data.get("sql")).get("file")),
-        message=text(data.get("msg")),
+        message=text(data.get("msg")) or text(data.get("summary")),
         fingerprints=(text(executed.get("fingerprint_before")), text(executed.get("fingerprint_after"))),
         adopted=texts(described.get("standing")) if applied else (),
     )
+
+
+def _state(section: Section, executed: Mapping[str, Any], described: Mapping[str, Any]) -> str:
+    if section.failed:
+        return "failed"
+    if section.data.get("changed") and not executed:
+        return "repaired"
+    return text(executed.get("state")) or text(described.get("state"))
 
 
 def _by_kind(names: Sequence[str]) -> dict[str, list[str]]:

@@ -133,10 +133,14 @@ def _success(host: Host) -> str:
         return f"Restored: {first_line(text(by_kind['restore'].get('summary'))).rstrip('.')}"
     if "maintain" in by_kind:
         return f"The partitions are as they must be; checks: {checked}"
+    mended = [migration.message for migration in host.migrations if migration.state == "repaired"]
+    if mended:
+        return f"Mended: {first_line('; '.join(mended))}; checks: {checked}"
     if "rehearsal" in by_kind:
         said = text(by_kind["rehearsal"].get("summary"))
         if said.startswith("nothing to do"):
-            return f"Nothing to do{first_line(said)[len('nothing to do') :].rstrip('.')}; checks: {checked}"
+            what = said.partition(";")[0]
+            return f"{what[:1].upper()}{first_line(what[1:])}; checks: {checked}"
         return f"Rehearsed, and nothing was changed: {first_line(said).rstrip('.')}"
     if "watch" in by_kind:
         watched = by_kind["watch"].get("watched_s")
@@ -158,7 +162,7 @@ def next_steps(host: Host, run: Mapping[str, Any]) -> list[str]:
     inventory = " -i ".join(texts(run.get("inventory"))) or "<inventory>"
     steps = []
     for check in host.checks:
-        if check.status == FAILED and check.hint:
+        if check.status == FAILED and check.hint and check.group != "rollback":
             steps.append(f"{check.id}: {check.hint}")
     if host.outcome == "failed":
         if host.undone and host.undone.stays and host.undone.why:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.module_utils.rollout.report.changes import created, migrations_of, undone
 from ansible.module_utils.rollout.report.checks import checks_of, counts
+from ansible.module_utils.rollout.report.checks import told as told_counts
 from ansible.module_utils.rollout.report.reading import mapping, text
 from ansible.module_utils.rollout.report.sections import sections_of
 from ansible.module_utils.rollout.report.sentence import Host, next_steps, sentence
@@ -68,8 +69,10 @@ def _together(hosts: Mapping[str, Host]) -> str:
         return next(iter(told.values()))
     if len(set(told.values())) == 1:
         return f"On {len(told)} hosts: {next(iter(told.values()))}"
-    for outcome, verb in (("failed", "failed"), ("running", "did not end")):
+    for outcome, word in (("failed", "Failed"), ("running", "Not ended")):
         affected = [name for name, host in hosts.items() if host.outcome == outcome]
         if affected:
-            return f"{len(affected)} of {len(hosts)} hosts {verb}. {affected[0]}: {told[affected[0]]}"
-    return f"{len(hosts)} hosts ended well."
+            what = told[affected[0]].partition(": ")[2]
+            return f"{word} on {len(affected)} of {len(hosts)} hosts, {affected[0]}: {what}"
+    checks = told_counts(counts([check for host in hosts.values() for check in host.checks]))
+    return f"{len(hosts)} hosts ended well; checks: {checks}."
