@@ -11,8 +11,8 @@ description:
     ledger recorded, and tried out. Every function is called, every trigger fired, every CHECK, key and foreign key is
     given what it must refuse. Messages are routed, values come back as they went in, queries find their indexes.
   - Nothing of it stays. Each item that writes does so in a transaction of its own that is rolled back, with keys that
-    no real row has. Sequences do not move, and protected tables are not locked at all. What stays is what every
-    rolled back INSERT leaves; dead rows for autovacuum, and the first pages of files that were empty.
+    no real row has. Sequences do not move, and no item locks a protected table. What stays is what every rolled back
+    INSERT leaves; dead rows for autovacuum, and the first pages of files that were empty.
   - Such a transaction holds ROW EXCLUSIVE on the tables of the migrations and locks the rows that it makes. Functions
     that delete what is expired lock those rows too, and the one that makes a partition takes SHARE UPDATE EXCLUSIVE
     on its table. Each is over within a quarter of a second, or after O(lock_timeout_ms).

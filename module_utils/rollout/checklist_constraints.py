@@ -19,12 +19,13 @@ from ansible.module_utils.rollout.partition_reading import quoted
 _NOT_NULL, _FOREIGN, _UNIQUE, _CHECK = "23502", "23503", "23505", "23514"
 #: How a server refuses to delete a row that others refer to; PostgreSQL 18 has a code of its own for RESTRICT.
 _STILL_REFERRED = (_FOREIGN, "23001")
+#: What deleting a parent does to its rows, by what was declared.
 _DELETED = {
     "CASCADE": "removes its rows",
     "RESTRICT": "is refused",
     "NO ACTION": "is refused",
     "SET NULL": "sets NULL",
-    "SET DEFAULT": "leaves its rows with another value",
+    "SET DEFAULT": "sets the default",
 }
 _ADD_SAMPLES = "Give it in samples.yml beside the migration; docs/migrations.md says how."
 
@@ -120,13 +121,16 @@ def _orphan(known: Known, judgement: Judgement, key: ForeignKey, label: str) -> 
     def judge(came: Came) -> None:
         if came.refusal is None:
             judgement.fail(f"{label} accepts a row without a parent in {key.parent}")
+        elif came.refusal.sqlstate == _UNIQUE:
+            judgement.leave(f"{label}: the row to try it with is refused: {_by(came.refusal)}")
         elif (came.refusal.sqlstate, came.refusal.constraint) != (_FOREIGN, key.name):
             judgement.fail(
                 f"{label}: a row without a parent is refused by something else: {_by(came.refusal)}"
             )
 
-    values = {column: str(known.rows.nobody) for column in key.columns}
-    return Trial((key.table, key.parent), [do(known.rows.update(key.table, values))], judge)
+    # A second row: the good one may be referred to itself.
+    orphan = {**known.rows.another(key.table), **dict.fromkeys(key.columns, str(known.rows.nobody))}
+    return Trial((key.table, key.parent), [do(known.rows.insert(key.table, orphan))], judge)
 
 
 def _parent_deleted(known: Known, judgement: Judgement, key: ForeignKey, label: str) -> Trial:
@@ -134,12 +138,13 @@ def _parent_deleted(known: Known, judgement: Judgement, key: ForeignKey, label: 
     parent, child = known.rows.another(key.parent), dict(known.rows.another(key.table))
     child.update({column: parent[referred] for column, referred in zip(key.columns, key.keys, strict=True)})
     where = known.rows.where(key.table, child)
-    pairs = [f"{quoted(column)} IS NULL" for column in key.columns]
+    emptied = " AND ".join(f"{quoted(column)} IS NULL" for column in key.columns)
+    kept = " AND ".join(f"{quoted(column)} = {child[column]}" for column in key.columns)
     steps = [
         do(known.rows.insert(key.parent, parent)),
         do(known.rows.insert(key.table, child)),
         do(f"DELETE FROM {quoted(key.parent)} WHERE {known.rows.where(key.parent, parent)}"),
-        ask(f"SELECT {' AND '.join(pairs)} AS emptied FROM {quoted(key.table)} WHERE {where}"),
+        ask(f"SELECT {emptied} AS emptied, ({kept}) IS TRUE AS kept FROM {quoted(key.table)} WHERE {where}"),
     ]
 
     def judge(came: Came) -> None:
@@ -155,8 +160,12 @@ def _parent_deleted(known: Known, judgement: Judgement, key: ForeignKey, label: 
             seen = "is refused"
         elif not came.answers[3]:
             seen = "removes its rows"
+        elif came.answers[3][0]["kept"]:
+            seen = "leaves its rows without a parent"
         else:
-            seen = "sets NULL" if came.answers[3][0]["emptied"] else "leaves its rows with another value"
+            # A default may well be NULL.
+            empties = came.answers[3][0]["emptied"] and key.on_delete != "SET DEFAULT"
+            seen = "sets NULL" if empties else "sets the default"
         if seen != _DELETED[key.on_delete]:
             judgement.fail(
                 f"{label}: deleting a row of {key.parent} {seen}; recorded is ON DELETE {key.on_delete}, which"

@@ -186,7 +186,11 @@ class Rows:
                 )
             # Registered first: rows that refer to each other in a circle then lack one reference, and end.
             row = self._filled[table, another] = {}
-            self._fill_row(row, table, another)
+            try:
+                self._fill_row(row, table, another)
+            except SampleError:
+                del self._filled[table, another]
+                raise
         return self._filled[table, another]
 
     def _needed(self, table: str) -> Sequence[ForeignKey]:
