@@ -43,6 +43,8 @@ def _bootstrap(distribution: Distribution, archive: Path) -> None:
         "mmdebstrap",
         "--variant=minbase",
         "--include=ca-certificates",
+        # The lists of a release that is not out yet may have run out on the mirror, or by the machine's clock.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
         distribution.codename,
         str(archive),
     ]

@@ -12,6 +12,7 @@ PROGRAM = Path(sys.executable).with_name("molecule")
 TIMEOUT_S = 1500
 #: Those that `make test` runs; the others come with `make test-all`.
 ALWAYS = ("default", "red_gate", "rollback", "adopt")
+BASE_CONFIG = ".config/molecule/config.yml"
 VARIABLE = "MOLECULE_SCENARIOS"
 
 
@@ -46,7 +47,8 @@ def run_scenario(name: str, log: Path, root: Path = ROOT) -> list[str]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         molecule = subprocess.Popen(
-            [str(PROGRAM), "test", "--scenario-name", name],
+            # Molecule itself looks for it only in a checkout of Git.
+            [str(PROGRAM), "--base-config", str(root / BASE_CONFIG), "test", "--scenario-name", name],
             cwd=root,
             env=environment,
             stdin=subprocess.DEVNULL,
