@@ -6,6 +6,8 @@ With ``-v`` or more: what the default callback prints, and the phases.
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import sys
 import textwrap
@@ -61,6 +63,8 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._failures: list[Failure] = []
         self._checklist: tuple[str, dict[str, list[Finding]]] = ("", {})
         self._run_folder = ""
+        self._recap: dict[str, dict[str, int]] | None = None
+        self._process = os.getpid()
         self._quiet = self._display.verbosity == 0
         self._terminal = sys.stdout.isatty()
         self._several_hosts = False
@@ -83,6 +87,8 @@ class CallbackModule(Default):  # type: ignore[misc]
         super().v2_playbook_on_start(playbook)
         phases = console_phases.of_playbook(playbook.get_plays())
         self._progress = console_phases.Progress(phases, time.monotonic)
+        atexit.unregister(self._end)  # there may be several playbooks
+        atexit.register(self._end)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._end_phase()
@@ -108,15 +114,39 @@ class CallbackModule(Default):  # type: ignore[misc]
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._end_phase()
         super().v2_playbook_on_stats(stats)
-        recap = {host: stats.summarize(host) for host in stats.processed}
+        self._recap = {host: stats.summarize(host) for host in stats.processed}
+
+    def _end(self) -> None:
+        """After everybody else: a run that failed has its report only then."""
+        if os.getpid() != self._process:
+            return
+        where = f" in {self._progress.label(self._progress.current)}" if self._progress.current else ""
+        self._end_phase()
+        recap = self._recap or {}
         red = {host for host, one in recap.items() if one["failures"] or one["unreachable"]}
         self._show_checklist(red)
-        check = bool(context.CLIARGS.get("check"))
-        told = sentence(recap, self._failures, seconds=self._progress.seconds, check=check)
-        self._display.display(told, color=C.COLOR_ERROR if red or not recap else C.COLOR_OK)
-        report = self._report()
-        if report:
-            self._display.display(report)
+        took = self._progress.seconds
+        record = self._record()
+        if record:
+            told = f"{record['summary']['sentence']} It took {console_phases.duration(took)}."
+        elif self._recap is None:
+            told = f"The run ended before its end, after {console_phases.duration(took)}{where}."
+        else:
+            check = bool(context.CLIARGS.get("check"))
+            told = sentence(recap, self._failures, seconds=took, check=check)
+        well = recap and not red and record.get("outcome", "succeeded") == "succeeded"
+        self._display.display(told, color=C.COLOR_OK if well else C.COLOR_ERROR)
+        page = Path(self._run_folder, "report.html")
+        if record and page.is_file():
+            self._display.display(f"Report: {_relative(str(page))}")
+
+    def _record(self) -> dict[str, Any]:
+        """The record of the run with its summary; empty when there is none, as in a dry run."""
+        path = Path(self._run_folder, "report.json")
+        if not self._run_folder or not path.is_file():
+            return {}
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record if "summary" in record else {}
 
     # Results
 
@@ -295,13 +325,6 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._display.display(f"{drawn}\n\n", screen_only=True)
         self._display.display(plain, log_only=True)
 
-    def _report(self) -> str:
-        for name in ("report.html", "report.json"):
-            path = Path(self._run_folder, name)
-            if self._run_folder and path.is_file():
-                return f"Report: {_relative(str(path))}"
-        return ""
-
     # Lines
 
     def _begin_line(self, label: str) -> None:
@@ -327,11 +350,10 @@ class CallbackModule(Default):  # type: ignore[misc]
     def _close_line_before_others(self) -> None:
         """A phase's time is to stand in its own line; who shows something before it ended gets a line of his own."""
         show = self._display.display
-        process = os.getpid()
 
         def display(*args: Any, **kwargs: Any) -> None:
             # Workers hand what they show to this process.
-            if self._line_is_open and os.getpid() == process:
+            if self._line_is_open and os.getpid() == self._process:
                 self._line_is_open = False
                 show("")
             show(*args, **kwargs)

@@ -1,6 +1,5 @@
 """A small project whose playbook has everything that callback rollout must show: each thing is a word in capitals."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -77,6 +76,7 @@ class ActionModule(ActionBase):
         Display().display("live 1/2 · all well")
         # Whoever reads the log as it is written says so; nobody waits for the others.
         seen = Path(self._task.args["seen"])
+        seen.with_name("shown").touch()
         until = time.monotonic() + self._task.args["patience"]
         while not seen.exists() and time.monotonic() < until:
             time.sleep(0.02)
@@ -290,35 +290,25 @@ class ConsoleProject(Project):
         program = str(Path(sys.executable).parent / "ansible-playbook")
         return [program, "everything.yml", "-i", "hosts.yml", "--diff", *arguments]
 
-    def environment(self, callback: str = "rollout", **more: str) -> dict[str, str]:
-        """Of a run."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("ANSIBLE_") and name != "NO_COLOR"
-        }
-        return {
-            **inherited,
-            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+    def settings(self, callback: str = "rollout", **more: str) -> dict[str, str]:
+        """The environment of a run."""
+        added = {
             "ANSIBLE_STDOUT_CALLBACK": callback,
             "ANSIBLE_CONNECTION_PLUGINS": str(self.folder / "connection_plugins"),
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-            # One host after the other: two runs can be compared.
+            # One host after the other, and sets in one order: two runs can be compared.
             "ANSIBLE_FORKS": "1",
-            "ANSIBLE_LOCAL_TEMP": str(self.folder / "local-tmp"),
-            "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote-tmp"),
-            # Sets are printed in one order.
             "PYTHONHASHSEED": "0",
-            "LC_ALL": "C.UTF-8",
-            **more,
         }
+        inherited = {name: value for name, value in self.environment(added).items() if name != "NO_COLOR"}
+        return {**inherited, **more}
 
     def in_a_pipe(self, *arguments: str, callback: str = "rollout", **more: str) -> Shown:
         """A run whose output goes to a program."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment(callback, **more),
+            env=self.settings(callback, **more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -334,7 +324,7 @@ class ConsoleProject(Project):
             self.command(*arguments),
             columns=columns,
             folder=self.folder,
-            environment=self.environment(**more),
+            environment=self.settings(**more),
             timeout_s=PLAYBOOK_TIMEOUT_S,
         )
 
