@@ -22,6 +22,8 @@ help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 .PHONY: demo
+# How a run is shown: docs/console.md.
+demo: export ANSIBLE_STDOUT_CALLBACK ?= rollout
 demo: application  ## run the main job on the embedded database, beside a running application
 	ansible-playbook apply.yml -i inventory/sandbox
 	@test -f $(REPORT) || { echo "The run left no $(REPORT)." >&2; exit 1; }
