@@ -83,7 +83,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _stop(self, result: Any, *, unreachable: bool) -> None:
         said = str(result.result.get("censored") or result.result.get("msg") or "")
-        self._stops[result.host.get_name()] = Stop(result.task_name, said, unreachable)
+        self._stops[result.host.get_name()] = Stop(result.task.get_name().strip(), said, unreachable)
 
     def _interrupted(self) -> None:
         """The process ends, and the playbook was not over."""
