@@ -27,6 +27,11 @@ class Run:
     output: str
 
 
+def program(name: str) -> str:
+    """Path of a program of ansible-core, beside the interpreter that runs the tests."""
+    return str(Path(sys.executable).parent / name)
+
+
 class Project:
     """A copy of the repository's Ansible side without anybody's vault.yml, and with a shell environment of its own.
 
@@ -94,6 +99,17 @@ class Project:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
         return Run(process.returncode, output)
+
+    def environment(self, added: Mapping[str, str] | None = None) -> dict[str, str]:
+        """What an operator's shell would have; nothing of this process's own ANSIBLE_*."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        settings = {
+            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+            "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote-tmp"),
+            "LC_ALL": "C.UTF-8",
+            "NO_COLOR": "1",
+        }
+        return {**inherited, **settings, **(added or {})}
 
     def playbook(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Run:
         """Run ansible-playbook."""

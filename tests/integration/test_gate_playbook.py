@@ -24,6 +24,7 @@ from tests.integration.command_runs import spellings
 from tests.integration.playbook_run import Run
 from tests.integration.rollout_project import RolloutProject, changed, tasks
 from tests.integration.test_application_gate import settle
+from tests.integration.watched_run import QUICK, watched
 from tests.runner import Runner
 from tests.waiting import until
 
@@ -181,10 +182,11 @@ def ledger(application: Application) -> list[tuple[Any, ...]]:
 def test_a_healthy_application_keeps_its_client_through_the_run(
     application: Application, site: Callable[..., Site]
 ) -> None:
-    project = site()
+    project = site(**QUICK)
     before = session_store(application)
     checked = project.run_job("--check")
     assert checked.code == 0, checked.output
+    assert "watch 1/" not in checked.output
     assert "The application is well: 7 of 7 services online, WhatsApp connected." in checked.output
     assert not project.reports.exists()
     assert "app: gate before" not in checked.output
@@ -203,7 +205,15 @@ def test_a_healthy_application_keeps_its_client_through_the_run(
         "after the run",
     }
     assert [gate["state"] for gate in gates] == ["green"] * 4
-    pids = {json.dumps(sample["pids"][BAILEYS]) for gate in gates for sample in gate["samples"]}
+    for number, left in ((1, "0:01 left"), (5, "0:00 left")):
+        assert f"watch {number}/5 · 7/7 online · connected · 0 new errors · {left}" in run.output
+    watch = watched(project)
+    assert (watch["state"], watch["failed"], watch["on_red"]) == ("green", False, "fail")
+    # The first migration had not been applied then.
+    assert watch["baseline"]["of"] == "before the run"
+    assert watch["samples"][0]["database"]["size"] > watch["baseline"]["database"]["size"]
+    looks = [sample for one in (*gates, watch) for sample in one["samples"]]
+    pids = {json.dumps(sample["pids"][BAILEYS]) for sample in looks}
     assert len(pids) == 1, "the client is another process than before"
     # A backup may take an hour: what the application logs meanwhile must not be held against a migration.
     begun = tasks(run)
