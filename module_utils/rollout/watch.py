@@ -17,6 +17,8 @@ from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.gate import BROKEN, GREEN, RED, Decision, Finding, Sample
 
 RUNNING = "running"
+#: Reasons that another look will not change, as a gate has them; and a host that is not Linux.
+_MISCONFIGURED = gate.MISCONFIGURED | {"no_proc"}
 #: A watch that was continued has a gap when its looks are further apart than so many intervals.
 _LATE = 1.5
 _INTERRUPTED = "the watch was interrupted"
@@ -152,7 +154,7 @@ def decide(history: Sequence[Sample], plan: Plan, *, tried: int) -> Decision | N
     if len(bad) >= plan.red_samples:
         return Decision(RED, (*gate.texts(bad[-1].findings), f"{len(bad)} of {len(history)} looks were bad"))
     lost = list(takewhile(lambda one: one.broken, reversed(history[-tried:])))
-    if len(lost) >= plan.broken_samples or any(one["reason"] in gate.MISCONFIGURED for one in last.broken):
+    if len(lost) >= plan.broken_samples or any(one["reason"] in _MISCONFIGURED for one in last.broken):
         return Decision(BROKEN, tuple(dict.fromkeys(one["text"] for look in lost for one in look.broken)))
     if left(history, plan) <= _EPSILON and not last.bad and not last.broken:
         tolerated = [f"tolerated: {text}" for one in bad for text in gate.texts(one.findings)]

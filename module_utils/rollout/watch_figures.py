@@ -114,8 +114,9 @@ def _of_database(now: Reading, baseline: Reading, previous: Reading | None) -> d
         "replication_lag_s": seen["replication_lag_s"],
         "hidden_sessions": seen["hidden_sessions"],
     }
-    if previous is not None and previous.database is not None and now.at > previous.at:
-        minutes = (now.at - previous.at) / 60
+    if previous is not None and previous.database is not None:
+        # Two in two seconds are no sixty a minute.
+        minutes = max(1.0, (now.at - previous.at) / 60)
         found["rollbacks_per_minute"] = round(_came(seen, previous.database, "rollbacks") / minutes, 1)
         found["temp_mb_per_minute"] = round(_came(seen, previous.database, "temp_bytes") / MB / minutes, 1)
     return found

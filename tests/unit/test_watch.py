@@ -205,6 +205,9 @@ def test_it_is_given_up_after_so_many_looks_in_a_row() -> None:
 
 def test_what_the_inventory_has_to_correct_is_broken_at_once() -> None:
     assert decided(look(0, broken=[NO_PM2])) == Decision(BROKEN, ("may not talk to PM2",))
+    no_linux = {"source": "host", "reason": "no_proc", "text": "there is no /proc"}
+    assert decided(look(0, broken=[no_linux])) == Decision(BROKEN, ("there is no /proc",))
+    assert decided(look(0, broken=[NO_HOST])) is None
 
 
 def test_red_wins_over_broken() -> None:

@@ -270,6 +270,11 @@ def test_what_could_not_be_read_is_nothing() -> None:
     assert found(unmeasured) == []
 
 
+def test_what_came_within_a_minute_is_no_more_a_minute() -> None:
+    seen = figures(reading(302, rollbacks=52), reading(0), reading(300))["database"]
+    assert seen and seen["rollbacks_per_minute"] == 2
+
+
 @pytest.mark.parametrize("anew", [{"counted_since": START}, {}])
 def test_counters_that_began_anew_count_from_there(anew: dict[str, Any]) -> None:
     seen = figures(reading(600, rollbacks=7, **anew), reading(0), None)["database"]
