@@ -157,5 +157,21 @@ def test_what_is_in_force_adds_up() -> None:
     assert first.rows == {"t": {"a": 1}}
 
 
+def test_the_documented_example_can_be_read(tmp_path: Path) -> None:
+    page = (MIGRATIONS.parents[2] / "docs/migrations.md").read_text()
+    example = page.partition("## samples.yml")[2].partition("```yaml\n")[2].partition("```")[0]
+    earlier = write_migration(tmp_path, "0001", "base", "CREATE TABLE {{ schema }}.companies (id integer);")
+    (earlier / "samples.yml").write_text("rows: {companies: {id: {free: 1}}, clients: {}}")
+    keep = {"keep_months": {"type": "integer", "default": 12}}
+    later = write_migration(
+        tmp_path, "0003", "reviews", "CREATE TABLE {{ schema }}.reviews (id integer);", variables=keep
+    )
+    (later / "samples.yml").write_text(example)
+    found = load_samples(tmp_path, {})[1]
+    assert found.rows["reviews"]["stars"] == 5
+    assert found.calls[0]["skipped"] == ""
+    assert len(found.story) == len(found.access_paths) == 1
+
+
 def test_the_roles_samples_can_be_read() -> None:
     assert [one.migration for one in load_samples(MIGRATIONS, {})] == ["0001", "0002"]
