@@ -11,6 +11,7 @@ import yaml
 
 from sandbox.databases import Database
 from tests.integration.playbook_run import ROOT, Project, Run
+from tests.report_files import agreed, validate
 
 
 class RolloutProject(Project):
@@ -82,8 +83,13 @@ class RolloutProject(Project):
         return self.folder / "reports"
 
     def report(self) -> Any:
-        """The record of the latest run."""
-        return json.loads((self.reports / "latest/report.json").read_text())
+        """The record of the latest run, which is as its schema says; the files that were made of it agree."""
+        latest = self.reports / "latest"
+        report = json.loads((latest / "report.json").read_text())
+        validate(report)
+        if (latest / "report.html").exists():
+            agreed(latest)
+        return report
 
 
 def changed(run: Run) -> int:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.record import Record, assemble
 from ansible.module_utils.rollout.report import files
 from ansible.module_utils.rollout.report.files import NAMES, is_rendered, render, write_index
+from ansible.module_utils.rollout.report.junit import report_xml
+from ansible.module_utils.rollout.report.markdown import report_text
+from ansible.module_utils.rollout.report.page import report_page
+from ansible.module_utils.rollout.report.summary import summarize
 
 from tests import recorded_runs
 from tests.report_files import Page, agreed, from_json, from_page, validate
@@ -80,7 +84,7 @@ def whole(sections: dict[str, Any]) -> dict[str, Any]:
         "playbook": ["apply.yml"],
     }
     record = assemble(run, {"app": sections})
-    return {**record, "summary": files.summarize(record)}
+    return {**record, "summary": summarize(record)}
 
 
 # --- they agree
@@ -188,7 +192,7 @@ def test_each_text_is_looked_at_on_its_own() -> None:
         for step in path[:-1]:
             holder = holder[step]
         holder[path[-1]] = poison
-        assert Page(files.report_page(whole(changed))).forbidden == [], path
+        assert Page(report_page(whole(changed))).forbidden == [], path
 
 
 def texts_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -242,7 +246,7 @@ def test_cyrillic_stays_as_it_is(tmp_path: Path) -> None:
 
 # --- whatever a record holds
 
-ALIEN = (None, True, 0, -1, 1e308, 1 << 70, "", "x", [], [None], [{}], {}, {"a": 1})
+ALIEN: tuple[Any, ...] = (None, True, 0, -1, 1e308, 1 << 70, "", "x", [], [None], [{}], {}, {"a": 1})
 
 
 def distorted(chance: random.Random, value: Any) -> Any:
@@ -266,9 +270,9 @@ def test_a_record_of_another_shape_is_shown_all_the_same(seed: int) -> None:
             for name, data in known.items()
         }
         record = whole(sections)
-        assert Page(files.report_page(record)).forbidden == []
-        ElementTree.fromstring(files.report_xml(record))
-        assert files.report_text(record).startswith("# ")
+        assert Page(report_page(record)).forbidden == []
+        ElementTree.fromstring(report_xml(record))
+        assert report_text(record).startswith("# ")
 
 
 # --- the folder

@@ -65,12 +65,13 @@ def _environment() -> Environment:
 def _run(record: Mapping[str, Any]) -> dict[str, Any]:
     summary, repository = mapping(record.get("summary")), mapping(record.get("repository"))
     begin, end = moment(record.get("began_at")), moment(summary.get("ended_at"))
+    hosts = list(mapping(record.get("hosts")))
     commit = text(repository.get("commit"))[:_SHORT_COMMIT]
     if commit and not repository.get("clean", True):
         commit += " with changes that are not committed"
     facts = [
         ("Run", text(record.get("run_id"))),
-        ("Hosts", ", ".join(mapping(record.get("hosts"))) or "none yet"),
+        ("Host", hosts[0] if len(hosts) == 1 else "" if hosts else "none yet"),
         ("Began", f"{begin:%H:%M:%S} UTC" if begin else ""),
         ("Took", duration((end - begin).total_seconds()) if begin and end else ""),
         ("Limit", text(record.get("limit"))),
@@ -97,15 +98,20 @@ def _listed(record: Mapping[str, Any]) -> dict[str, str]:
     parts = [mapping(part) for part in mapping(summary.get("hosts")).values()]
     applied = list(dict.fromkeys(label for part in parts for label in texts(part.get("applied"))))
     undone = {label for part in parts for label in texts(part.get("taken_back"))}
+    labels = ", ".join(f"{label} (taken back)" if label in undone else label for label in applied)
+    about = (
+        ", ".join(texts(record.get("playbook"))),
+        ", ".join(texts(record.get("inventory"))),
+        ", ".join(mapping(record.get("hosts"))),
+        f"applied {labels}" if labels else "",
+        run_id,
+    )
     return {
         "run_id": run_id,
         "outcome": {"running": "not ended"}.get(outcome, outcome),
         "status": _STATUS.get(outcome, "not_tested"),
         "when": day(begin) if begin else "",
-        "playbook": ", ".join(texts(record.get("playbook"))),
-        "inventory": ", ".join(texts(record.get("inventory"))),
-        "hosts": ", ".join(mapping(record.get("hosts"))),
-        "applied": ", ".join(f"{label} (taken back)" if label in undone else label for label in applied),
+        "about": " · ".join(part for part in about if part),
         "sentence": first_line(text(summary.get("sentence"))),
         "link": f"{quote(run_id)}/{'report.html' if record.get('page') else 'report.json'}",
     }

@@ -35,6 +35,8 @@ from ansible.module_utils.rollout.report.wording import counted, day, duration, 
 Fact = tuple[str, str]
 #: Checks by the name of their section; the run's own has none.
 BySection = Mapping[str, "list[Check]"]
+#: Characters of evidence that stand in one line.
+_LINE = 100
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ def host_view(name: str, host: Host, record: Mapping[str, Any]) -> dict[str, Any
 
 
 def pretty(value: Any) -> str:
-    """Evidence as people read JSON."""
-    return json.dumps(value, ensure_ascii=False, indent=1, default=str)
+    """Evidence as people read JSON: what is short, in a line."""
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    return line if len(line) <= _LINE else json.dumps(value, ensure_ascii=False, indent=1, default=str)
 
 
 def _checklist(host: Host, kind: str) -> dict[str, Any] | None:
