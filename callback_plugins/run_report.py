@@ -16,9 +16,8 @@ _MODULE_UTILS = str(Path(__file__).resolve().parent.parent / "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.rollout.record import Record  # noqa: E402
-from ansible.module_utils.rollout.report.closing import SECTION, Stop, closing  # noqa: E402
-from ansible.module_utils.rollout.report.files import is_rendered, render  # noqa: E402
+from ansible.module_utils.rollout.record import STOPPED, Record  # noqa: E402
+from ansible.module_utils.rollout.report.closing import Stop, closing  # noqa: E402
 
 DOCUMENTATION = r"""
 name: run_report
@@ -95,9 +94,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if folder is None or not (folder / "run.json").is_file():
             return
         try:
+            # Here, because most runs write their report themselves, and every one loads this plugin.
+            from ansible.module_utils.rollout.report.files import is_rendered, render
+
             record = Record(folder.parent, folder.name)
             for host, section in closing(record.read(), self._hosts, stops, interrupted_in).items():
-                record.add(host, SECTION, section)
+                record.add(host, STOPPED, section)
             if not is_rendered(folder):
                 render(folder.parent, folder.name)
         except Exception as error:  # whatever it is: it must be seen, and must not hide how the run ended

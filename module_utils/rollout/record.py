@@ -22,6 +22,8 @@ from urllib.parse import quote, unquote
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.masking import masked
 
+#: Section in which a run that ends without a last word of its own says what it ended with.
+STOPPED = "stopped"
 #: Raised when the shape of report.json changes: docs/report.schema.json.
 FORMAT = 2
 _RUN_ID = re.compile(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
@@ -123,6 +125,8 @@ class Record:
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Make the folder, and let ``latest`` point to it. What a run of that name recorded before stays.
 
+        A run that was stopped while it watched the application can be continued, so that is no longer how it ended.
+
         :param facts: what is known of the run as a whole; ignored for a run that was begun before
         """
         (self.folder / "hosts").mkdir(parents=True, exist_ok=True)
@@ -131,6 +135,11 @@ class Record:
             if not known.exists():
                 run = {"format": FORMAT, "run_id": self.folder.name, "began_at": now(), **facts}
                 _write_json(known, run)
+            for path in (self.folder / "hosts").glob("*.json"):
+                sections = json.loads(path.read_text(encoding="utf-8"))
+                if STOPPED in sections and sections.get("watch", {}).get("state") == "running":
+                    ended = {**sections.pop(STOPPED), "failed": False, "unreachable": False}
+                    _write_json(path, {**sections, f"{STOPPED} before": ended})
             self._assemble()
         latest = self.folder.parent / "latest"
         fresh = self.folder.parent / f".latest-{os.getpid()}"

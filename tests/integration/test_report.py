@@ -242,7 +242,8 @@ def test_a_host_that_is_gone_is_on_the_page_beside_the_one_that_went_on(
     project.write(
         "inventory/prod/host_vars/gone.yml",
         # Nobody listens there.
-        host.replace("ansible_connection: local", "ansible_connection: ssh") + "ansible_host: 127.0.0.1\nansible_port: 1\n",
+        host.replace("ansible_connection: local", "ansible_connection: ssh")
+        + "ansible_host: 127.0.0.1\nansible_port: 1\n",
     )
     run = project.apply()
     assert run.code != 0

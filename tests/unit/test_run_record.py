@@ -267,3 +267,39 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     assert {host: len(body["sections"]) for host, body in hosts.items()} == {"a": 20, "b": 10, "c": 10}
     left = [path.name for path in (tmp_path / run_id).rglob(".*")]
     assert left == [".lock"], "temporary files stayed"
+
+
+# --- a run that is continued
+
+
+@pytest.mark.parametrize(("watched", "expected"), [("running", "succeeded"), ("green", "failed")])
+def test_a_watch_that_was_stopped_can_be_continued_and_nothing_else(
+    tmp_path: Path, watched: str, expected: str
+) -> None:
+    run_id = begin(tmp_path)
+    record = records.Record(tmp_path, run_id)
+    record.add("app", "watch", {"state": watched})
+    record.add("app", "stopped", {"failed": True, "interrupted": True, "task": "Watch", "msg": "Ctrl-C"})
+    assert report(tmp_path, run_id)["outcome"] == "failed"
+    begin(tmp_path, run_id)
+    record.add("app", "end", {})
+    whole = report(tmp_path, run_id)
+    assert whole["outcome"] == expected
+    kept = whole["hosts"]["app"]["sections"]["stopped before" if expected == "succeeded" else "stopped"]
+    assert kept["msg"] == "Ctrl-C"
+
+
+# --- conclusion
+
+
+def test_a_conclusion_stands_in_the_report_until_something_is_added(tmp_path: Path) -> None:
+    run_id = begin(tmp_path)
+    record = records.Record(tmp_path, run_id)
+    record.add("app", "rehearsal", {})
+    whole = record.conclude(lambda found: {"sentence": f"{found['outcome']}; call 12025550199"})
+    assert whole["summary"] == {"sentence": "running; call *********99"}
+    assert report(tmp_path, run_id) == whole
+    record.add("app", "end", {})
+    assert "summary" not in report(tmp_path, run_id)
+    with pytest.raises(RolloutError, match="was not begun"):
+        records.Record(tmp_path, "another").conclude(lambda found: {})

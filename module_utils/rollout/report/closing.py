@@ -8,9 +8,6 @@ from typing import Any
 
 from ansible.module_utils.rollout.report.reading import mapping
 
-#: The section's name.
-SECTION = "stopped"
-
 
 @dataclass(frozen=True)
 class Stop:

@@ -40,7 +40,7 @@ def sentence(host: Host) -> str:
 
 
 def _failure(host: Host) -> str:
-    stopped = [section.data for section in of_kind(host.sections, "stopped")]
+    stopped = [section.data for section in of_kind(host.sections, "stopped") if section.failed]
     own = [
         section for section in host.sections if section.failed and section.kind not in ("stopped", "rollback")
     ]
