@@ -19,6 +19,8 @@ _SHOWN = {
     "not_tested": ("-", "not tested", "cyan"),
     "passed": ("✓", "passed", "green"),
 }
+#: Characters of what was observed where it was told before.
+_SHORT = 120
 #: Wider than any line; a log is not broken into a terminal's lines.
 _UNBROKEN = 100_000
 
@@ -80,10 +82,17 @@ def _fill(drawn: Table, rows: Sequence[Row], *, mark: bool) -> None:
         drawn.add_column("Hosts")
     for row in rows:
         sign, word, style = _SHOWN[row.status]
-        observed = row.observed if mark else " ".join(row.observed.split())
+        observed = _in_short(row.observed) if row.status in ("failed", "warning") else row.observed
+        observed = observed if mark else " ".join(observed.split())
         # Text, not str: what was observed may hold brackets, which rich would take for its own.
         cells = [Text(f"{sign} {word}" if mark else word, style), Text(row.title), Text(observed)]
         drawn.add_row(*cells, *([Text(", ".join(row.hosts) or "all")] if some else []))
+
+
+def _in_short(observed: str) -> str:
+    """What needs attention has been told with everything that was seen, where it was judged."""
+    short = "".join(observed.splitlines()[:1])[:_SHORT].rstrip()
+    return short if short == observed else f"{short} …"
 
 
 def _rendered(drawn: Table, width: int, colour: bool) -> str:

@@ -110,10 +110,18 @@ def test_lines_for_a_log() -> None:
     rows = console_checklist.rows({"a": [GOOD, BAD, UNASKED]})
     assert console_checklist.lines("checks", rows).splitlines() == [
         "checks",
-        "FAILED      Title of bad      column bookings.cost",
+        "FAILED      Title of bad      column …",
         "not tested  Title of unasked  no phone",
         "passed      Title of good     11 of 11 [all]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("observed", "shown"), [("a b", "a b"), ("x" * 120, "x" * 120), ("x" * 121, "x" * 120 + " …"), ("", "")]
+)
+def test_what_was_told_before_is_told_in_short(observed: str, shown: str) -> None:
+    rows = [console_checklist.Row("warning", "Title", observed)]
+    assert console_checklist.lines("checks", rows).splitlines()[1] == f"warning  Title  {shown}".rstrip()
 
 
 def test_a_table_keeps_every_word_in_its_width() -> None:
