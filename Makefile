@@ -13,7 +13,7 @@ export LC_ALL := C.UTF-8
 
 MODULES := $(basename $(notdir $(wildcard library/*.py)))
 ROLES := $(notdir $(wildcard roles/*))
-REPORT := reports/latest/report.json
+REPORT := reports/latest/report.html
 # Tests of a file share what is costly to make, so they stay together; the longest files are collected first.
 PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
