@@ -15,7 +15,7 @@ description:
     INSERT leaves; dead rows for autovacuum, and the first pages of files that were empty.
   - Such a transaction holds ROW EXCLUSIVE on the tables of the migrations and locks the rows that it makes. Functions
     that delete what is expired lock those rows too, and the one that makes a partition takes SHARE UPDATE EXCLUSIVE
-    on its table. Each is over within a quarter of a second, or after O(lock_timeout_ms).
+    on its table. Each is over within a second; whoever holds a lock longer than O(lock_timeout_ms) is not waited for.
   - The items are C(tables), C(partitions), C(indexes), C(functions), C(triggers), C(checks), C(foreign_keys),
     C(unique_keys), C(not_null), C(round_trip), C(partition_routing), C(pruning), C(access_paths), C(row_counts),
     C(server_errors), C(size_growth), C(sample_story) and C(unchanged_neighbours), in this order, then those of

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.module_utils.rollout.checklist_known import Attempt, Known, Trial, carry_out
+from ansible.module_utils.rollout.checklist_known import LOCK_NOT_AVAILABLE, Attempt, Known, Trial, carry_out
 from ansible.module_utils.rollout.checklist_probes import Came, Step, ask, do
 from ansible.module_utils.rollout.checklist_recorded import differences
 from ansible.module_utils.rollout.checklist_rows import text_literal
@@ -116,7 +116,8 @@ def story(known: Known, attempt: Attempt) -> Verdict:
     tried = carry_out(known, judgement, attempt, trials, standing=list(known.shape.tables))
     if tried is not None:
         for table, refusal in tried.refused.items():
-            judgement.fail(f"{table}: the good row is refused: {refusal}")
+            tell = judgement.leave if refusal.sqlstate == LOCK_NOT_AVAILABLE else judgement.fail
+            tell(f"{table}: the good row is refused: {refusal}")
     asked = sum("ask" in step for step in known.samples.story)
     rows = len(known.rows.order())
     return judgement.verdict(f"{rows} tables took their row, {asked} questions were answered right")

@@ -73,8 +73,9 @@ class Item:
 class Bench:
     """What items work with.
 
-    :ivar locks: that they held so far
-    :ivar spent: seconds that the common reading took, by what was read
+    :ivar protected: tables of the application, as the inventory names them
+    :ivar looked: the partitioned tables
+    :ivar locks: that the items held so far
     """
 
     session: Session
@@ -304,11 +305,14 @@ def _verdict(bench: Bench, item: Item, lost: str) -> Verdict:
 def _untouchable(seen: Observation, tables: Mapping[str, Any]) -> dict[str, str]:
     """Tables whose triggers or rules nobody recorded: they may act outside the database, and are not set off."""
     found: dict[str, str] = {}
-    for name, entry in seen.catalog.entries.items():
+    entries, recorded = seen.catalog.entries, seen.ledger.expected
+    for name, entry in entries.items():
         kind, _, rest = name.partition(" ")
-        table, _, member = rest.partition(".")
-        strange = kind in ("trigger", "rule") and table in tables and name not in seen.ledger.expected
-        if strange and entry["state"] != "disabled":
+        where, _, member = rest.partition(".")
+        # A row goes to a partition; what is recorded of its table, each partition has as well.
+        table = str(entries.get(f"table {where}", {}).get("parent") or where)
+        known = {name, f"{kind} {table}.{member}"} & set(recorded)
+        if kind in ("trigger", "rule") and table in tables and not known and entry["state"] != "disabled":
             found[table] = (
                 f"{table} has a {kind} that no migration made ({member}); it is not set off, for it may act outside"
                 " the database"

@@ -15,6 +15,8 @@ from ansible.module_utils.rollout.checklist_verdict import Judgement
 from ansible.module_utils.rollout.diff import Difference, kind_of
 from ansible.module_utils.rollout.ledger import Ledger
 
+#: What lock_timeout ends with.
+LOCK_NOT_AVAILABLE = "55P03"
 #: Tries probes out: setting, probes, whether the server is to refuse every write.
 Attempt = Callable[[Sequence[tuple[str, str]], Sequence[Sequence[Step]], bool], Tried]
 
@@ -112,6 +114,12 @@ def carry_out(
     for trial, came in zip(able, tried.came, strict=True):
         if came.protected:
             judgement.fail(f"a protected table was locked: {', '.join(came.protected)}")
-        if not blocked.intersection(trial.tables):
+        if blocked.intersection(trial.tables):
+            continue
+        if came.refusal and came.refusal.sqlstate == LOCK_NOT_AVAILABLE:
+            judgement.leave(
+                f"{' and '.join(trial.tables)}: somebody holds a lock: {came.refusal}", "Run again."
+            )
+        else:
             trial.judge(came)
     return tried

@@ -15,6 +15,7 @@ from typing import Any
 from ansible.module_utils.rollout import transaction
 from ansible.module_utils.rollout.catalog import search_path
 from ansible.module_utils.rollout.connection import Command, Session
+from ansible.module_utils.rollout.errors import StatementFailed
 from ansible.module_utils.rollout.locks import TableLock
 
 #: What undoes a probe; no function of a schema raises it.
@@ -185,6 +186,10 @@ def attempt(
     ]
     try:
         answers = session.run(commands)
+    except StatementFailed as error:
+        # Which statement of the block it was is not known, and the block itself says nothing to anybody.
+        details = {"sqlstate": error.details["sqlstate"]}
+        raise StatementFailed(error.message.splitlines()[0], hint=error.hint, details=details) from None
     finally:
         session.rollback()
     told = json.loads(answers[-3][0][0])

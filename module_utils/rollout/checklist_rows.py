@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible.module_utils.rollout.catalog import Entry
 from ansible.module_utils.rollout.checklist_samples import PLACEHOLDER, Samples
 from ansible.module_utils.rollout.checklist_shape import ForeignKey, Shape
 from ansible.module_utils.rollout.errors import RolloutError
@@ -18,7 +19,7 @@ from ansible.module_utils.rollout.partition_reading import quoted
 
 _WHOLE_NUMBERS = ("integer", "bigint")
 #: ``free`` numbers of a first row, of another one, and keys that are filled in: each has its own range.
-_ANOTHER, _KEYS, _NOBODY = 250, 500, 990
+_ANOTHER, _KEYS, _NOBODY, _ALL = 250, 500, 9_999, 10_000
 
 
 class SampleError(RolloutError):
@@ -37,7 +38,8 @@ class Rows:
     ) -> None:
         self.shape = shape
         self.samples = samples
-        self._first_free = -(1_000_000_000 + backend_pid % 1_000_000 * 1000)
+        # As an integer has room for.
+        self._first_free = -(100_000_000 + backend_pid % 200_000 * _ALL)
         self.untouchable = dict(untouchable or {})
         self._numbers = {table: at for at, table in enumerate(shape.tables)}
         self._filled: dict[tuple[str, bool], dict[str, str]] = {}
@@ -59,18 +61,37 @@ class Rows:
         """The same of a second row that may stand beside it."""
         return self._row(table, True)
 
-    def why_not(self, table: str) -> str:
-        """Why a table has no sample row that could be inserted; empty when it has one."""
+    def why_not(self, table: str, above: tuple[str, ...] = ()) -> str:
+        """Why a table has no sample row that could be inserted; empty when it has one.
+
+        :param above: tables that were asked already: they may refer to each other in a circle
+        """
         if table in self.untouchable:
             return self.untouchable[table]
         if table not in self.samples.rows:
             return f"{table} has no row in the samples"
+        if numbered := self._numbered_otherwise(table):
+            return f"{table}.{numbered} takes its value from a sequence, which must not move; the samples give none"
         for key in self._needed(table):
             if key.parent not in self.shape.tables:
                 return f"{table} refers to {key.parent}, which no migration made and nothing is written to"
-            if key.parent != table and (why := self.why_not(key.parent)):
+            if key.parent not in (*above, table) and (why := self.why_not(key.parent, (*above, table))):
                 return why
         return ""
+
+    def _numbered_otherwise(self, table: str) -> str:
+        """A column whose default moves a sequence, and that cannot be filled in."""
+        given = self.samples.rows[table]
+        return next(
+            (
+                column
+                for column, entry in self.shape.tables[table].items()
+                if column not in given
+                and "nextval(" in str(entry.get("default", ""))
+                and not _fillable(entry)
+            ),
+            "",
+        )
 
     def order(self, tables: Iterable[str] | None = None) -> list[str]:
         """Tables whose good row can be inserted, parents first.
@@ -214,8 +235,7 @@ class Rows:
             given.update(self.samples.another.get(table, {}))
         columns = self.shape.tables[table]
         for column, entry in columns.items():
-            supplied = str(entry.get("default", "")).startswith("nextval(") or "identity" in entry
-            if column not in given and supplied and entry["type"] in _WHOLE_NUMBERS:
+            if column not in given and _fillable(entry):
                 row[column] = str(self.free(_KEYS + 2 * self._numbers[table] + another))
         for key in self._needed(table):
             if key.parent != table and key.parent in self.samples.rows:
@@ -228,6 +248,12 @@ class Rows:
                     }
                 )
         row.update(self.literals(table, given, _ANOTHER if another else 0))
+
+
+def _fillable(entry: Entry) -> bool:
+    """Whether a column is one that a sequence numbers, of a type that our numbers fit in."""
+    supplied = str(entry.get("default", "")).startswith("nextval(") or "identity" in entry
+    return supplied and entry["type"] in _WHOLE_NUMBERS
 
 
 def _plain(value: Any) -> str:
