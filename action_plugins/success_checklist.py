@@ -65,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result["changed"] = False
         try:
             entries = parse(given["checks"], OPTIONS)
-            require_known(given["application_items"])
+            require_known(given["application_items"], entries)
             samples = load_samples(Path(given["migrations_path"]), given["migration_variables"])
             if given["state"] == "begun":
                 result.update(self._begun(given))
@@ -157,16 +157,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return answer
 
 
-def require_known(items: list[str]) -> None:
+def require_known(items: list[str], entries: Entries) -> None:
     """Refuse an item of the application that there is not: misspelt, its failure would not count.
 
     :raises RolloutError: naming each
     """
-    unknown = sorted(set(items) - set(OPTIONS))
+    known = [*OPTIONS, *(str(query["id"]) for query in entries.queries)]
+    unknown = sorted(set(items) - set(known))
     if unknown:
         raise RolloutError(
             f"verify_application_items names {', '.join(unknown)}, which the checklist does not have",
-            hint=f"Correct it in the inventory. The items are {', '.join(OPTIONS)}.",
+            hint=f"Correct it in the inventory. The items are {', '.join(known)}.",
         )
 
 
