@@ -94,7 +94,7 @@ options:
     description:
       - Checks of your own. C(id), C(title), C(query), C(expected) (rows, each a list of values; one value alone stands
         for one row of one value), and optionally C(status_if_not) (V(failed) unless V(warning)) and C(hint).
-      - Each query runs alone, in a read-only transaction that is rolled back, and returns 100 rows at most.
+      - Each query runs alone, in a read-only transaction that is rolled back. More than 100 rows are never right.
     type: list
     elements: dict
     default: []

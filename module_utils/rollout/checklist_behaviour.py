@@ -87,7 +87,7 @@ def functions(known: Known, attempt: Attempt) -> Verdict:
             continue
         called.add(function)
         if call["skipped"]:
-            judgement.warn(f"{function} was not called: the samples call it only where not {call['skipped']}")
+            judgement.warn(f"{function} was not called, because {call['skipped']}")
         else:
             trials.append(_steps(known, judgement, function, call["steps"]))
     for function in sorted(known.shape.trigger_functions):

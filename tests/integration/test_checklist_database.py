@@ -19,6 +19,7 @@ from ansible.module_utils.rollout import (
 )
 from ansible.module_utils.rollout.checklist_measures import EMPTY_INDEX_PAGES
 from ansible.module_utils.rollout.checklist_rows import Rows
+from ansible.module_utils.rollout.checklist_samples_source import load_samples
 from ansible.module_utils.rollout.errors import RolloutError
 
 from sandbox.databases import TEMPLATE, Database, ensure_database
@@ -29,7 +30,7 @@ from tests import traces
 from tests.application_rows import insert_rows, rows_of
 from tests.database_checklist import MESSAGES, Checklist, finding, shipped_samples, statuses
 from tests.prepared_databases import copy_of
-from tests.runner import Runner
+from tests.runner import MIGRATIONS, Runner
 
 #: Items that write, and roll it back.
 WRITING = (
@@ -312,6 +313,14 @@ def test_without_samples_everything_that_is_not_tried_is_named(shared: Database)
         "access_paths": "the samples name no access path",
     }.items():
         assert told in observed(outcome, item), item
+
+
+def test_a_call_that_a_variable_forbids_is_named(shared: Database) -> None:
+    samples = checklist_samples.dump(load_samples(MIGRATIONS, {"retention_months": 3}))
+    outcome = Checklist(shared).run(samples=samples)
+    assert statuses(outcome)["functions"] == "warning"
+    told = "maintain_messages_partitions() was not called, because retention_months is 3"
+    assert observed(outcome, "functions") == told
 
 
 # Its settings
