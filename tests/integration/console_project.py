@@ -300,7 +300,8 @@ class ConsoleProject(Project):
             "ANSIBLE_FORKS": "1",
             "PYTHONHASHSEED": "0",
         }
-        inherited = {name: value for name, value in self.environment(added).items() if name != "NO_COLOR"}
+        unwanted = ("NO_COLOR", "PYTHONUNBUFFERED")
+        inherited = {name: value for name, value in self.environment(added).items() if name not in unwanted}
         return {**inherited, **more}
 
     def in_a_pipe(self, *arguments: str, callback: str = "rollout", **more: str) -> Shown:

@@ -150,6 +150,8 @@ def test_a_log_is_plain_and_a_terminal_is_coloured(
 ) -> None:
     assert "\x1b" not in log.text
     assert "\r" not in log.text
+    assert "│" not in log.text
+    assert "(2/11) Do what nobody needs to see\n" in log.text, "begun and ended are two events"
     assert "\x1b[0;31m" in screen.text
     uncoloured = project.in_a_terminal(*GREEN, NO_COLOR="1").text
     assert "\x1b" not in uncoloured
