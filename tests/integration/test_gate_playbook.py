@@ -554,23 +554,29 @@ def asking(application: Application) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("tags", [(), ("--tags", "schema")], ids=["whole", "without the checklist"])
 def test_a_bot_that_stops_answering_takes_the_run_back(
-    application: Application, site: Callable[..., Site]
+    application: Application, site: Callable[..., Site], tags: tuple[str, ...]
 ) -> None:
     project = site(**asking(application))
     with meanwhile(application, SECOND_IN_FORCE, lambda: application.pm2.run("stop", WORKER) or True):
-        run = project.run_job()
+        run = project.run_job(*tags)
     assert run.code != 0
     # The control: it answered before, and nothing else was red.
     assert project.sections["message before"]["status"] == "passed"
     assert project.sections["gate after the run"]["state"] == "green"
-    # The rest of the checklist was evaluated besides.
-    verified = {one["id"]: one["status"] for one in project.sections["verify"]["findings"]}
-    assert [item for item, status in verified.items() if status == "failed"] == ["test_message"]
-    assert verified["triggers"] == verified["services"] == "passed"
     lines = message(run)
-    assert lines[0].startswith("success checklist: 1 failed, ")
-    assert "; failed: test_message; " in lines[0]
+    if tags:
+        assert "verify" not in project.sections
+        assert lines[0] == "RED after the run:"
+        assert "the bot does not answer" in lines[1]
+    else:
+        # The rest of the checklist was evaluated besides.
+        verified = {one["id"]: one["status"] for one in project.sections["verify"]["findings"]}
+        assert [item for item, status in verified.items() if status == "failed"] == ["test_message"]
+        assert verified["triggers"] == verified["services"] == "passed"
+        assert lines[0].startswith("success checklist: 1 failed, ")
+        assert "; failed: test_message; " in lines[0]
     assert project.sections["rollback"]["cause"] == "red_gate"
     assert f"Taken back: {SECOND}, {FIRST}." in lines
     # A green gate does not speak for the bot.
