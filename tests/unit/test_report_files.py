@@ -31,6 +31,7 @@ HOSTILE = (
     '"><img src=x onerror=alert(1)>',
     "' onmouseover='alert(1)",
     "{{ 7 * 7 }}{% raw %}",
+    "javascript:alert(1)",
     "</style></title></pre></details>",
     "|| `x` **b** [a](javascript:alert(1)) <!-- ",
     "\x00\x1b[31m\ud800\uffff".encode("utf-8", "replace").decode() + "\x00\x07\ufffe",

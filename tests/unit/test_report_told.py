@@ -308,11 +308,22 @@ def test_what_was_created_locked_and_how_large_it_became() -> None:
         ("whatsapp_keys", "none", "ACCESS SHARE"),
     ]
     assert list(second.other_locks) == [("companies", "SHARE ROW EXCLUSIVE")]
-    assert [one.when for one in sizes_of(known.sections)] == [
-        "before, at the backup",
-        "before the run",
-        "at the end of the watch",
+    assert [(one.when, wording.size(one.size)) for one in sizes_of(known.sections)] == [
+        ("before", "9.8 MiB"),
+        ("at the end of the watch", "11.5 MiB"),
     ]
+
+
+def test_the_size_of_the_database_is_taken_from_whoever_measured_it() -> None:
+    grown = finding(
+        "size_growth", "", "passed", evidence={"database_bytes": 300, "database_grown_bytes": 100}
+    )
+    measured = host({"verify": recorded_runs.verify(1, [grown])})
+    assert [(one.when, one.size) for one in sizes_of(measured.sections)] == [
+        ("before", 200),
+        ("at the checklist", 300),
+    ]
+    assert sizes_of(host({"verify": recorded_runs.verify(1, [])}).sections) == []
 
 
 def test_the_timeline_is_in_order_and_does_not_drown_in_the_watch() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ansible.module_utils.rollout.report.reading import mapping, mappings, number, text
+from ansible.module_utils.rollout.report.reading import mapping, mappings, number
 from ansible.module_utils.rollout.report.sections import Section, of_kind
 
 
@@ -21,27 +22,34 @@ class Size:
 
 
 def sizes_of(sections: list[Section]) -> list[Size]:
-    """In the order of the run."""
-    found: list[Size] = []
+    """Before the run, and after what it did; what nobody measured is not there."""
+    backups, watches = of_kind(sections, "backup"), of_kind(sections, "watch")
+    grown = [
+        evidence
+        for section in of_kind(sections, "verify")
+        for item in mappings(section.data.get("findings"))
+        if "database_grown_bytes" in (evidence := mapping(item.get("evidence")))
+    ]
+    before = [
+        *(section.data.get("database_bytes") for section in backups),
+        *(_size(section.data.get("baseline")) for section in watches),
+        *(
+            now - more
+            for evidence in grown
+            if (now := number(evidence.get("database_bytes"))) is not None
+            and (more := number(evidence.get("database_grown_bytes"))) is not None
+        ),
+    ]
+    samples = [_size(sample) for section in watches for sample in mappings(section.data.get("samples"))]
+    found = (
+        ("before", [size for size in before if number(size) is not None][:1]),
+        ("at the checklist", [evidence.get("database_bytes") for evidence in grown][-1:]),
+        ("at the end of the watch", [size for size in samples if number(size) is not None][-1:]),
+    )
+    return [
+        Size(when, size) for when, values in found for value in values if (size := number(value)) is not None
+    ]
 
-    def add(when: str, value: object) -> None:
-        size = number(value)
-        if size is not None:
-            found.append(Size(when, size))
 
-    for section in of_kind(sections, "backup"):
-        add("before, at the backup", section.data.get("database_bytes"))
-    for section in of_kind(sections, "verify"):
-        for item in mappings(section.data.get("findings")):
-            evidence = mapping(item.get("evidence"))
-            add("before the run", evidence.get("bytes_before"))
-            add("at the checklist", evidence.get("bytes_after"))
-    for section in of_kind(sections, "watch"):
-        baseline = mapping(section.data.get("baseline"))
-        add(
-            text(baseline.get("of")) or "baseline of the watch", mapping(baseline.get("database")).get("size")
-        )
-        samples = [mapping(sample.get("database")) for sample in mappings(section.data.get("samples"))]
-        known = [sample.get("size") for sample in samples if number(sample.get("size")) is not None]
-        add("at the end of the watch", known[-1] if known else None)
-    return found
+def _size(looked: Any) -> Any:
+    return mapping(mapping(looked).get("database")).get("size")

@@ -93,7 +93,6 @@ def host_view(name: str, host: Host, record: Mapping[str, Any]) -> dict[str, Any
             _other(section, by_section) for section in sections if section.kind in ("", "restore", "maintain")
         ],
         "run": by_section[""][0],
-        "pretty": pretty,
     }
 
 
@@ -255,8 +254,6 @@ def _watch(section: Section, by_section: BySection) -> dict[str, Any]:
     )
     return {
         "checks": by_section.get(section.name, []),
-        "state": text(data.get("state")),
-        "reasons": texts(data.get("reasons")),
         "span": span,
         "number": f"{len(samples)} looks, {text(data.get('planned'))} planned" if samples else "",
         "on_red": {"fail": "fail", "roll_back": "roll back"}.get(text(data.get("on_red")), ""),
