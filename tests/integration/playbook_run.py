@@ -75,17 +75,10 @@ class Project:
         :param arguments: the program's name, such as ``ansible-playbook``, and its arguments
         :param environment: added to an environment without any ANSIBLE_* variable
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        settings = {
-            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
-            "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote-tmp"),
-            "LC_ALL": "C.UTF-8",
-            "NO_COLOR": "1",
-        }
         with subprocess.Popen(
-            [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
+            [program(arguments[0]), *arguments[1:]],
             cwd=self.folder,
-            env={**inherited, **settings, **(environment or {})},
+            env=self.environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

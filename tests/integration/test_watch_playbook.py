@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -138,6 +138,23 @@ class Terminal:
         return code, self._written.decode().replace("\r\n", "\n")
 
 
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Opens terminals; what runs in them is ended with the test."""
+    opened: list[Terminal] = []
+
+    def begin(project: RolloutProject, *arguments: str) -> Terminal:
+        opened.append(Terminal(project, *arguments))
+        return opened[-1]
+
+    try:
+        yield begin
+    finally:
+        for one in opened:
+            # The forks notice that it is gone.
+            one.process.kill()
+
+
 def rows(written: str) -> list[str]:
     """What is to be read on the terminal in the end."""
     return [row.rpartition("\r\x1b[K")[2] for row in written.split("\n")]
@@ -155,6 +172,7 @@ def is_free(lock: Path) -> bool:
 def test_a_watch_that_was_killed_is_continued_by_its_run_id(
     application: Application,
     site: Callable[..., Site],  # noqa: F811
+    terminal: Callable[..., Terminal],
     tmp_path: Path,
 ) -> None:
     environment = tmp_path / "venv"
@@ -163,7 +181,7 @@ def test_a_watch_that_was_killed_is_continued_by_its_run_id(
         **{**QUICK, "watch_minutes": 0.05, "watch_interval_minutes": 0.01, "watch_broken_samples": 1000},
         runtime_venv=str(environment),
     )
-    first = Terminal(project, "playbooks/watch.yml", "-i", "prod")
+    first = terminal(project, "playbooks/watch.yml", "-i", "prod")
     until(lambda: len(samples(project)) >= 2, "nothing is watched", PATIENCE_S)
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
@@ -174,7 +192,7 @@ def test_a_watch_that_was_killed_is_continued_by_its_run_id(
     left = watched(project)
     assert (left["state"], project.report()["outcome"]) == ("running", "running")
 
-    second = Terminal(project, "playbooks/watch.yml", "-i", "prod", "-e", f"run_id={run_id}")
+    second = terminal(project, "playbooks/watch.yml", "-i", "prod", "-e", f"run_id={run_id}")
     known = len(left["samples"])
     until(lambda: len(samples(project)) > known, "it does not go on", PATIENCE_S)
     # The interpreter of the target is gone for a moment, and with it every way to look.
@@ -196,7 +214,7 @@ def test_a_watch_that_was_killed_is_continued_by_its_run_id(
     assert not any(one["findings"] for one in found["samples"])
 
     # One line that is written anew; what was wrong stays to be read.
-    assert written.count("\r\x1b[K") > len(found["samples"]) - known
+    assert written.count("\r\x1b[K") >= len(found["samples"]) - known
     seen = [row for row in rows(written) if row.startswith("watch ")]
     assert "could not read" in seen[0]
     assert seen[-1] == "watch 6/6 · 7/7 online · connected · 0 new errors · 0:00 left"

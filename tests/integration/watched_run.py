@@ -9,7 +9,7 @@ from tests.integration.rollout_project import RolloutProject
 from tests.waiting import until
 
 #: Longest wait for a run to get to where it is meddled with, seconds.
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 #: Five samples in 1.2 s. Whatever else this machine does is nothing to find here.
 QUICK: dict[str, Any] = {
     "watch_enabled": True,
