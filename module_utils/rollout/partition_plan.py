@@ -130,6 +130,7 @@ class Plan:
         not even the present is covered
     :ivar ahead: whole periods after the present one that are covered then
     :ivar standing: the same two before anything is done
+    :ivar present: when the present period begins
     """
 
     actions: tuple[Action, ...]
@@ -138,6 +139,7 @@ class Plan:
     ahead: int
     standing: tuple[int | None, int]
     periods: tuple[Period, ...] = field(default=())
+    present: int = LOWEST
 
     @property
     def alarming(self) -> tuple[Finding, ...]:
@@ -258,7 +260,7 @@ def make_plan(
     if ahead < desired.alarm:
         findings.append(too_few_ahead(desired, until, ahead))
     standing = _coverage(present, wanted, attached)
-    return Plan(tuple(actions), tuple(findings), until, ahead, standing, tuple(wanted))
+    return Plan(tuple(actions), tuple(findings), until, ahead, standing, tuple(wanted), present)
 
 
 def uncovered(lower: int, upper: int, partitions: Sequence[Partition]) -> list[tuple[int, int]]:
@@ -338,8 +340,9 @@ def _off_grid(partition: Partition, grid: Sequence[int], astray: Sequence[int]) 
     off = [_from_nearest(bound, grid) for bound in astray]
     bounds = f"{shown(partition.lower)} to {shown(partition.upper)}"
     note = "Rows in it are found all the same; only its bounds are odd."
-    remedy = "state: repaired replaces it if it is empty, and fills the gaps beside it." + (
-        "" if partition.empty else f" {note}"
+    remedy = (
+        "state: repaired replaces it if it is empty, rebuilds it if its time is over, and fills the gaps beside it."
+        + ("" if partition.empty else f" {note}")
     )
     # Summer time moves one of two bounds by an hour, so a small set of distances is one zone as well.
     # All zones are whole quarters of an hour from UTC.
