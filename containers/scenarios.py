@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,10 +35,13 @@ def run_scenario(name: str, log: Path, root: Path = ROOT) -> list[str]:
     :param log: file for everything that it prints.
     :param root: the checkout that it belongs to.
     """
+    ephemeral = root / ".cache/molecule-ephemeral" / name
+    # After a run that was killed, Molecule would take its machines for created.
+    shutil.rmtree(ephemeral, ignore_errors=True)
     environment = {
         **os.environ,
         # Molecule's own is named after the checkout's folder, and two may have the same name.
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(root / ".cache/molecule-ephemeral" / name),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(ephemeral),
         "MOLECULE_COMMAND_BORDERS": "false",
         "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
