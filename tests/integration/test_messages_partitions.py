@@ -81,6 +81,38 @@ def insert(connection: psycopg.Connection, created_at: str | None = None) -> str
     )
 
 
+# What the index that the original shape did not have costs.
+
+
+def test_the_added_index_takes_nothing_of_an_insert(owner: psycopg.Connection) -> None:
+    """Counted in records of WAL, which no other work of the machine changes: one a row and index that takes it."""
+    count = 500
+
+    def written(month: str, status: str) -> int:
+        """Into a partition that holds nothing yet."""
+        plan = one(
+            owner,
+            "EXPLAIN (ANALYZE, WAL, TIMING off, FORMAT JSON) INSERT INTO public.messages"
+            " (company_id, phone, direction, status, message_id, intent, context_id, created_at)"
+            " SELECT 1, (i %% 70)::text, 'inbound', %s, i::text, 'booking', i %% 21, %s::timestamptz"
+            " FROM generate_series(1, %s) i",
+            [status, f"{month}-15 00:00:00+00", count],
+        )
+        return int(plan[0]["Plan"]["WAL Records"])
+
+    with_it = written("2025-11", "sent")
+    owner.execute("CREATE INDEX ON public.messages (context_id) WHERE context_id IS NOT NULL")
+    with_another = written("2025-12", "sent")
+    failing = written("2026-01", "failed")
+    owner.execute("DROP INDEX public.messages_context_id_idx, public.idx_messages_failed")
+    original = written("2026-02", "sent")
+    few = 20
+    assert abs(with_it - original) < few
+    # The controls: an index that takes every row, and rows that the added one does take.
+    assert with_another - original > count - few
+    assert failing - with_another > count - few
+
+
 # Defect 3: bounds that move with the session's TimeZone.
 
 
