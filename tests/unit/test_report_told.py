@@ -360,6 +360,7 @@ def test_a_chart_is_drawn_of_what_was_read() -> None:
         assert f'aria-label="{chart.title}: {chart.said}"' in chart.svg
     # One look without memory and CPU: a gap in these two, and nowhere else.
     assert [chart.svg.count("<circle") for chart in (memory, cpu, connections)] == [6, 6, 7]
+    assert [chart.svg.count("line reactive") for chart in (memory, cpu, connections)] == [2, 2, 1]
 
 
 def test_a_chart_of_nothing_says_so() -> None:
