@@ -12,7 +12,7 @@ from containers.images import ROOT
 from containers.site import Site
 
 PROGRAM = Path(sys.executable).with_name("ansible-playbook")
-TIMEOUT_S = 600
+TIMEOUT_S = 1200
 
 
 @dataclass(frozen=True)

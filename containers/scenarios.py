@@ -10,7 +10,7 @@ from pathlib import Path
 from containers.images import ROOT
 
 PROGRAM = Path(sys.executable).with_name("molecule")
-TIMEOUT_S = 1500
+TIMEOUT_S = 2400
 #: Those that `make test` runs; the others come with `make test-all`.
 ALWAYS = ("default", "red_gate", "rollback", "adopt")
 BASE_CONFIG = ".config/molecule/config.yml"

@@ -11,7 +11,7 @@ from tests.waiting import until
 
 CANARY = "salon1"
 BATCHES = ("-e", json.dumps({"rollout_batches": [1, "100%"]}))
-PATIENCE_S = 300
+PATIENCE_S = 900
 FIRST_IN_FORCE = "SELECT count(*) FROM rollout.migration WHERE id = '0001'"
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'rollout') AND tablename NOT LIKE 'whatsapp%'"
 

@@ -7,7 +7,7 @@ from containers.site import Site
 from tests.waiting import until
 
 FIRST = "0001_business_tables"
-PATIENCE_S = 300
+PATIENCE_S = 900
 OURS = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE '%whatsapp%'"
 
 

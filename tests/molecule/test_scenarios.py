@@ -19,7 +19,7 @@ from containers.site import LABEL, full_name
 
 AT_ONCE = 2
 #: Images are built first where they are not there; then others may be before one in the queue.
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = pytest.mark.timeout(3600)
 LOGS = ROOT / ".cache/molecule-logs"
 #: Set where a machine without containers is a fault: in continuous integration.
 REQUIRED = "CONTAINERS_REQUIRED"

@@ -31,7 +31,7 @@ def test_only_a_complete_run_passes(code: int, output: str, expected: list[str])
 
 
 def test_a_run_without_end_fails() -> None:
-    assert failures("default", None, RECAP.format(9, 0, 0)) == ["molecule did not end within 1500 s"]
+    assert failures("default", None, RECAP.format(9, 0, 0)) == ["molecule did not end within 2400 s"]
 
 
 def test_which_scenarios_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
