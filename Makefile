@@ -66,6 +66,10 @@ lint: venv  ## run the linters and build the documentation of modules and roles
 bench: venv  ## measure, and write docs/performance.md
 	python -m benchmarks
 
+.PHONY: screenshots
+screenshots: venv  ## make the pictures of the README, from a sandbox of its own
+	python -m sandbox.screenshots
+
 .PHONY: record-postgrest
 record-postgrest: venv  ## record the answers of supabase-js and PostgREST anew (npm, x86-64)
 	python -m tests.postgrest_recording

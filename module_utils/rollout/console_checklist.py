@@ -91,8 +91,11 @@ def _fill(drawn: Table, rows: Sequence[Row], *, mark: bool) -> None:
 
 def _in_short(observed: str) -> str:
     """What needs attention has been told with everything that was seen, where it was judged."""
-    short = "".join(observed.splitlines()[:1])[:_SHORT].rstrip()
-    return short if short == observed else f"{short} …"
+    first = "".join(observed.splitlines()[:1])
+    if len(first) > _SHORT:
+        # At a word's end, unless it is one word.
+        first = first[: _SHORT + 1].rpartition(" ")[0] or first[:_SHORT]
+    return first if first == observed else f"{first.rstrip(' ,;:')} …"
 
 
 def _rendered(drawn: Table, width: int, colour: bool) -> str:

@@ -117,7 +117,14 @@ def test_lines_for_a_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("observed", "shown"), [("a b", "a b"), ("x" * 120, "x" * 120), ("x" * 121, "x" * 120 + " …"), ("", "")]
+    ("observed", "shown"),
+    [
+        ("a b", "a b"),
+        ("x" * 120, "x" * 120),
+        ("x" * 121, "x" * 120 + " …"),
+        ("one, " * 30, "one, " * 23 + "one …"),
+        ("", ""),
+    ],
 )
 def test_what_was_told_before_is_told_in_short(observed: str, shown: str) -> None:
     rows = [console_checklist.Row("warning", "Title", observed)]
