@@ -26,7 +26,7 @@ from tests.integration.watched_run import PATIENCE_S, PATIENT, QUICK, during_the
 from tests.runner import Runner
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 WORKER = NAMES[1]
 COLUMNS = 100
