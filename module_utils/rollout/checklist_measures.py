@@ -34,10 +34,13 @@ SELECT w.given, c.oid::bigint, n.nspname, c.relname
   LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname !~ '^(pg_|information_schema$)')
          ON c.relkind IN ('r', 'p') AND w.given IN (c.relname, n.nspname || '.' || c.relname)
 """
+# Whether a table was ever written to does not show in its size: a vacuum takes empty pages away, but none of an index.
 # Not even the size of a protected table is asked for: that would lock it, if only in ACCESS SHARE.
 _SIZES = """
 SELECT c.relname, CASE WHEN c.relkind = 'i' THEN pg_relation_size(c.oid) ELSE pg_table_size(c.oid) END,
-       CASE WHEN c.relkind <> 'i' THEN pg_relation_size(c.oid) END, c.reltoastrelid <> 0, c.reltuples::float8
+       c.relkind <> 'i' AND (pg_relation_size(c.oid) > 0 OR pg_stat_get_tuples_inserted(c.oid) > 0
+           OR pg_stat_get_vacuum_count(c.oid) > 0 OR pg_stat_get_autovacuum_count(c.oid) > 0),
+       c.reltoastrelid <> 0, c.reltuples::float8
   FROM pg_class c LEFT JOIN pg_index x ON x.indexrelid = c.oid
   LEFT JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
                        AND d.refclassid = 'pg_class'::regclass AND c.relkind = 'S'
@@ -71,8 +74,9 @@ def read(
     :param protected: as the inventory names them
     :param seen: the target schema's catalog
     :param tables: to which an item may want to write
-    :return: ``server`` counters; ``sizes``, ``rows``, ``heaps``, ``toasted`` by relation; ``neighbours``, the catalog
-        entries of protected tables by schema; ``missing`` and ``protected`` oids; ``unwritable``
+    :return: ``server`` counters; ``sizes`` and ``rows`` by relation, which are ``written`` and ``toasted``;
+        ``neighbours``, the catalog entries of protected tables by schema; ``missing`` ones; ``protected`` oids;
+        ``unwritable`` tables
     """
     ((*found,), (server,), ((unwritable,),)) = session.run(
         [
@@ -96,7 +100,7 @@ def read(
     return {
         "server": dict(zip(_SERVER_COLUMNS, server, strict=True)),
         "sizes": {name: total for name, total, _, _, _ in sizes},
-        "heaps": {name: heap for name, _, heap, _, _ in sizes if heap is not None},
+        "written": [name for name, _, written, _, _ in sizes if written],
         "toasted": [name for name, _, _, toasted, _ in sizes if toasted],
         "rows": {name: rows for name, _, _, _, rows in sizes},
         "neighbours": {
@@ -290,14 +294,14 @@ def expected_growth(known: Known, before: Mapping[str, int]) -> tuple[dict[str, 
         new = name not in before
         if name in ours:
             toasted = name in measured["toasted"]
-            first = (_FIRST_ROWS + _FIRST_TOAST * toasted) if measured["heaps"][name] else 0
+            first = (_FIRST_ROWS + _FIRST_TOAST * toasted) if name in measured["written"] else 0
             found[name] = _range_of(page, 1 if toasted and new else 0, first)
         elif f"sequence {name}" in known.ledger.made:
             found[name] = _range_of(page, 1 if new else 0, 0)
         elif f"index {name}" in entries and entries[f"index {name}"]["table"] in ours:
             entry = entries[f"index {name}"]
             method = index_parts(str(entry["definition"])).method
-            written = bool(measured["heaps"].get(entry["table"]))
+            written = entry["table"] in measured["written"]
             empty = EMPTY_INDEX_PAGES.get(method, 0) if new else 0
             found[name] = _range_of(page, empty, _FIRST_OF_INDEX if written else 0)
             if method not in EMPTY_INDEX_PAGES:
