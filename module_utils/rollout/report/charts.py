@@ -16,6 +16,8 @@ Points = Sequence[tuple[float, "float | None"]]
 _WIDTH, _HEIGHT = 360, 150
 #: Space for half of the last label below the axis.
 _RIGHT = 24
+#: From here on the axis has minutes.
+_LONG_S = 600
 _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 #: What is drawn for nobody but the library's own script and style.
 _DROPPED = ("script", "style", "desc", "title")
@@ -127,7 +129,7 @@ def _drawn(kind: _Kind, points: Points, known: Sequence[float], said: str) -> st
         dots_size=2.5,
         allow_interruptions=True,
         value_formatter=kind.word,
-        x_value_formatter=_elapsed,
+        x_value_formatter=_minutes if span >= _LONG_S else _seconds,
         x_labels=[0, span / 2, span],
         y_labels=scale,
         xrange=(0, span),
@@ -146,5 +148,9 @@ def _drawn(kind: _Kind, points: Points, known: Sequence[float], said: str) -> st
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _elapsed(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 60 or seconds == 0 else f"{seconds:.0f} s"
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s"

@@ -114,10 +114,14 @@ def _any(section: Section) -> Check:
 
 
 def _rehearsal(section: Section) -> Check:
-    said = "" if section.failed else text(section.data.get("summary"))
-    return _check(
-        section, "What is pending was rehearsed on this server", FAILED if section.failed else PASSED, said
-    )
+    title = "What is pending was rehearsed on this server"
+    if section.failed:
+        return _check(section, title, FAILED)
+    pending = [
+        text(one.get("label")) for one in mappings(section.data.get("migrations")) if one.get("pending")
+    ]
+    said = f"pending: {', '.join(pending)}" if pending else text(section.data.get("summary"))
+    return _check(section, title, PASSED, said)
 
 
 def _backup(section: Section) -> Check:

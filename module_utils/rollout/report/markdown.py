@@ -11,10 +11,10 @@ from ansible.module_utils.rollout.report.reading import mapping, moment, text, t
 from ansible.module_utils.rollout.report.sections import EXPECTED, TITLES
 from ansible.module_utils.rollout.report.sentence import Host, next_steps, sentence
 from ansible.module_utils.rollout.report.summary import host_of
-from ansible.module_utils.rollout.report.wording import day, duration, first_line
+from ansible.module_utils.rollout.report.wording import day, duration, first_line, objects
 
-#: Characters that Markdown or HTML would take for something else.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
+#: Characters that Markdown or HTML would take for something else; an underscore inside a name is none.
+_SPECIAL = re.compile(r"([\\`*\[\]<|~&]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def report_text(record: Mapping[str, Any]) -> str:
@@ -42,6 +42,7 @@ def report_text(record: Mapping[str, Any]) -> str:
     for name, host in hosts.items():
         if len(hosts) > 1:
             lines += ["", f"## {_plain(name)}", "", _plain(sentence(host))]
+            lines += ["", f"Checks: {told(counts(host.checks))}."]
         lines += _host(host, record)
     return "\n".join(lines) + "\n"
 
@@ -56,7 +57,7 @@ def _host(host: Host, record: Mapping[str, Any]) -> list[str]:
             (
                 migration.label,
                 migration.state,
-                ", ".join(f"{len(names)} {kind}" for kind, names in migration.created.items()),
+                ", ".join(objects(len(names), kind) for kind, names in migration.created.items()),
                 ", ".join(f"{table}: {held}" for table, held, _ in migration.locks),
                 duration(migration.seconds),
             )
@@ -85,7 +86,6 @@ def _host(host: Host, record: Mapping[str, Any]) -> list[str]:
     ]
     if absent:
         lines += ["", f"Not part of this run: {', '.join(absent)}."]
-    lines += ["", f"Counted: {told(counts(host.checks))}."]
     return lines
 
 
