@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible.module_utils.rollout.checklist_known import Attempt, Known
-from ansible.module_utils.rollout.checklist_partitions import nodes
+from ansible.module_utils.rollout.checklist_partitions import nodes, scanned
 from ansible.module_utils.rollout.checklist_probes import Came, Step, ask
 from ansible.module_utils.rollout.checklist_rows import SampleError
 from ansible.module_utils.rollout.checklist_verdict import Judgement
@@ -30,7 +30,7 @@ def access_paths(known: Known, attempt: Attempt) -> Verdict:
     paths = []
     for path in known.samples.access_paths:
         try:
-            query = known.rows.fill(path["query"])
+            query = known.rows.fill(path["query"], hidden=True)
         except SampleError as error:
             judgement.warn(f"{path['title']}: {error.message}", error.hint)
             continue
@@ -64,13 +64,12 @@ def _judge(
     goal = ", ".join(path["index"])
     if _finds(known, plain.answers[0], path["index"]):
         return False
-    tables = {
-        str(node["Relation Name"]) for node in nodes(plain.answers[0]) if node["Node Type"] == "Seq Scan"
-    }
-    rows = sum(max(known.measured.get("rows", {}).get(table, 0), 0) for table in tables)
+    tables = scanned(plain.answers[0])
+    rows = sum(max(known.measured["rows"].get(table, 0), 0) for table in tables)
     if rows >= few:
+        used = ", ".join(sorted(_used(known, plain.answers[0]))) or "no index"
         judgement.fail(
-            f"{path['title']}: reads {', '.join(sorted(tables)) or 'otherwise'} with {rows:.0f} rows without {goal}",
+            f"{path['title']}: reads {', '.join(sorted(tables))} with {rows:.0f} rows by {used} instead of {goal}",
             "ANALYZE the table; if it stays so, the index is not used.",
         )
         return False

@@ -179,9 +179,11 @@ class Rows:
             text = _plain(value)
         return f"{text_literal(text)}::{type_name}"
 
-    def fill(self, sql: str) -> str:
+    def fill(self, sql: str, *, hidden: bool = False) -> str:
         """Put literals where a sample's SQL says ``{table.column}`` or ``{free.3}``.
 
+        :param hidden: so that the planner does not see the value, as it would not see a parameter's: it would know
+            that no real row has it
         :raises SampleError: there is no such value
         """
 
@@ -197,7 +199,7 @@ class Rows:
                 )
             return row[column]
 
-        return PLACEHOLDER.sub(value, sql)
+        return PLACEHOLDER.sub(lambda found: f"(SELECT {value(found)})" if hidden else value(found), sql)
 
     def _row(self, table: str, another: bool) -> dict[str, str]:
         if (table, another) not in self._filled:

@@ -404,7 +404,7 @@ CONTROLS = [
         act=as_admin(
             "ALTER DATABASE {name} SET enable_indexscan = off; ALTER DATABASE {name} SET enable_bitmapscan = off"
         ),
-        observed="A client by phone: reads clients with 2000 rows without",
+        observed="A client by phone: reads clients with 2000 rows by no index instead of",
         also=("size_growth",),
     ),
     # row_counts
