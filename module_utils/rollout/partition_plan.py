@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import datetime
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -240,7 +241,10 @@ def make_plan(
     # A pending one gives its name up first.
     taken = set(occupied) | {p.name for p in seen if not p.pending}
     created: list[Partition] = []
+    exact = {(p.lower, p.upper) for p in attached}
     for period in wanted:
+        if (period.lower, period.upper) in exact:
+            continue
         pieces = uncovered(period.lower, period.upper, attached)
         if not pieces:
             continue
@@ -420,6 +424,7 @@ def moment(instant: int) -> datetime.datetime:
     return _EPOCH + datetime.timedelta(microseconds=instant)
 
 
+@functools.lru_cache(maxsize=4096)
 def shown(instant: int) -> str:
     """An instant for people and for SQL: ``2025-11-01 00:00:00+00``."""
     if instant in (LOWEST, HIGHEST):
