@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     scenario = argparse.ArgumentParser(add_help=False)
     scenario.add_argument("scenario", help="a folder of molecule/")
     container = argparse.ArgumentParser(add_help=False)
-    container.add_argument("container", help="db, app, or another of the scenario's containers.yml")
+    container.add_argument("container", help="db, app, or another of the scenario's vars/containers.yml")
     parser = argparse.ArgumentParser(prog="python -m containers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("up", parents=[scenario], help="make the containers of a scenario anew")

@@ -65,8 +65,8 @@ class Site:
 
     @property
     def hosts(self) -> dict[str, Host]:
-        """Hosts of the inventory, from the scenario's containers.yml; one, named app, where there is none."""
-        file = ROOT / "molecule" / self.scenario / "containers.yml"
+        """Hosts of the inventory, from the scenario's vars/containers.yml; one, named app, where there is none."""
+        file = ROOT / "molecule" / self.scenario / "vars/containers.yml"
         if not file.exists():
             return {"app": Host("app", "default_db")}
         return {name: Host(**entry) for name, entry in yaml.safe_load(file.read_text()).items()}
