@@ -84,7 +84,8 @@ def whatsapp(seen: Seen, demands: Demands) -> Verdict:
             "docs/gate.md says what each means. A client that was logged out has to be paired again.",
             findings=found,
         )
-    return passed(expected, f"connected{_watched(seen)}{_tolerated(seen, WHATSAPP)}", **_figures(seen))
+    observed = f"connected{_watched(seen)}{_tolerated(seen, WHATSAPP)}"
+    return passed(expected, observed, verdict=_last(seen)["whatsapp"])
 
 
 def services(seen: Seen, demands: Demands) -> Verdict:
@@ -339,7 +340,3 @@ def _tolerated(seen: Seen, source: str) -> str:
         if one["source"] == source
     ]
     return "".join(f"; tolerated: {text}" for text in dict.fromkeys(found))
-
-
-def _figures(seen: Seen) -> dict[str, Any]:
-    return {"verdict": _last(seen)["whatsapp"], "looks": len(seen.gate["samples"])}

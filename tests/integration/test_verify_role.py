@@ -207,12 +207,16 @@ def test_after_a_run_and_any_time_later(
     assert "gate for the checklist 1/3" in later.output
 
     mend(application)
-    healthy = verify(project, "-e", "verify_reference_max_age_minutes=0")
-    assert healthy.code == 0, healthy.output
+    # What was restarted is compared with nothing, and what cannot be asked is red and says nothing.
+    nowhere = "http://127.0.0.1:1/webhook/whatsapp/batched"
+    unasked = verify(project, "-e", "verify_reference_max_age_minutes=0", "-e", f"gate_message_url={nowhere}")
+    assert unasked.code != 0
     verified = project.sections["verify"]
+    assert red(verified) == {"test_message"}
+    assert observed(verified, "test_message").startswith("the bot could not be asked: ")
+    assert verified["state"] == "broken"
     assert "none restarted since the first look" in str(verified["findings"])
-    assert statuses(verified)["test_message"] == "passed"
-    assert project.sections["message for the checklist"]["status"] == "passed"
+    assert statuses(verified)["services"] == "passed"
 
 
 def test_a_database_that_is_away_hides_nothing_of_the_application(
