@@ -28,7 +28,8 @@ from tests.integration.watched_run import QUICK, watched
 from tests.runner import Runner
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(300)
+# Two runs may take their full time each.
+pytestmark = pytest.mark.timeout(700)
 
 WORKER = NAMES[1]
 FIRST, SECOND = "0001_business_tables", "0002_messages"
