@@ -201,7 +201,8 @@ def test_with_v_everything_is_there_that_the_default_callback_shows(
 ) -> None:
     # The default callback shows the text of an error that no_log hides; that is left out on purpose.
     asked = (verbosity, "--skip-tags", "slow,secret")
-    default = project.in_a_pipe(*asked, callback="default").text
+    # Unbuffered: its warnings, on standard error, would otherwise come before lines that were shown earlier.
+    default = project.in_a_pipe(*asked, callback="default", PYTHONUNBUFFERED="1").text
     mine = iter(comparable(project.in_a_pipe(*asked).text))
     assert "TASK [Inner task]" in default
     lost = [line for line in comparable(default) if line not in mine]
