@@ -126,8 +126,10 @@ def test_each_instant_has_one_partition_and_no_row_is_lost(
                 zone,
             ],
         ).fetchone() or (None, None)
-        assert (bounds[0][0], bounds[-1][1]) == (begin, end)
-        assert all(upper == lower for (_, upper), (lower, _) in itertools.pairwise(bounds))
+        # A run of an earlier day may have made what lies before the first one.
+        wanted = [bound for bound in bounds if bound[1] > begin]
+        assert (wanted[0][0], wanted[-1][1]) == (begin, end)
+        assert all(upper == lower for (_, upper), (lower, _) in itertools.pairwise(wanted))
 
         scene.database.mark_log()
         again = job.run()

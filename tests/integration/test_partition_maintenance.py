@@ -153,7 +153,9 @@ def test_attaching_reads_no_row(job: Maintenance, owner: psycopg.Connection, wit
     with job.open(check=True) as session:
         table = look(session, "public", job.desired, "UTC", TODAY).table
     period = Period("events_2031_01", 1925_000_000_000_000, 1926_000_000_000_000)
-    owner.execute("CREATE TABLE public.events_2031_01 (LIKE public.events INCLUDING ALL)")
+    owner.execute(
+        f"CREATE TABLE public.events_2031_01 (LIKE public.events {partition_changes.LIKE})".encode()
+    )
     said: list[str] = []
     owner.add_notice_handler(lambda diagnostic: said.append(diagnostic.message_primary or ""))
     owner.execute("SET client_min_messages = 'debug1'")
