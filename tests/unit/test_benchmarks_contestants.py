@@ -43,15 +43,16 @@ def test_every_statement_becomes_one_item(migrations: list[Migration]) -> None:
     assert sum(len(items) for items in found.values()) == sum(len(m.statements) for m in migrations)
     assert all(found.values())
     assert "id integer PRIMARY KEY" in found["tables"][0]["columns"]
-    partial = next(item for item in found["indexes"] if item["name"] == "idx_messages_failed")
-    assert partial == {
-        "name": "idx_messages_failed",
+    brin = next(item for item in found["indexes"] if item["name"] == "idx_messages_created_at")
+    assert brin == {
+        "name": "idx_messages_created_at",
         "table": "messages",
-        "type": "btree",
+        "type": "brin",
         "unique": False,
-        "columns": ["company_id", "created_at DESC"],
-        "condition": "status = 'failed'",
+        "columns": ["created_at"],
     }
+    partial = next(item for item in found["indexes"] if item["name"] == "idx_clients_last_visit")
+    assert partial["condition"] == "is_deleted = FALSE"
 
 
 def test_a_kind_without_a_task_is_refused(tmp_path: Path) -> None:

@@ -11,19 +11,16 @@ const ADDRESS = '127.0.0.1';
 export class DatabasePath {
   #server;
   #port;
-  #host;
   #target;
   #delayMs = 0;
   #sockets = new Set();
 
   /**
    * @param {number} port where the application connects to
-   * @param {string} host of the database's server
    * @param {number} target port of the database's server
    */
-  constructor(port, host, target) {
+  constructor(port, target) {
     this.#port = port;
-    this.#host = host;
     this.#target = target;
   }
 
@@ -60,7 +57,7 @@ export class DatabasePath {
   }
 
   #relay(client) {
-    const database = net.connect(this.#target, this.#host);
+    const database = net.connect(this.#target, ADDRESS);
     client.on('data', (bytes) => database.write(bytes));
     // Timers of the same length fire in the order in which they were set, so the bytes keep their order.
     database.on('data', (bytes) => {
