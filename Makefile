@@ -13,13 +13,17 @@ export LC_ALL := C.UTF-8
 
 MODULES := $(basename $(notdir $(wildcard library/*.py)))
 ROLES := $(notdir $(wildcard roles/*))
-REPORT := reports/latest/report.json
+REPORT := reports/latest/report.html
+# Tests of a file share what is costly to make, so they stay together; the longest files are collected first.
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 .PHONY: demo
+# How a run is shown: docs/console.md.
+demo: export ANSIBLE_STDOUT_CALLBACK ?= rollout
 demo: application  ## run the main job on the embedded database, beside a running application
 	ansible-playbook apply.yml -i inventory/sandbox
 	@test -f $(REPORT) || { echo "The run left no $(REPORT)." >&2; exit 1; }
@@ -30,8 +34,18 @@ demo: application  ## run the main job on the embedded database, beside a runnin
 	@echo "Again:              make demo (nothing will change)    Stop: make sandbox-down"
 
 .PHONY: test
-test: lint  ## run the linters and all tests; PYTEST_ARGS='-k name' selects
-	pytest $(PYTEST_ARGS)
+test: lint  ## run the linters and all tests, four Molecule scenarios among them; PYTEST_ARGS='-k name' selects
+	$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: export MOLECULE_SCENARIOS := all
+test-all: lint  ## the same with every Molecule scenario
+	$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: molecule
+molecule: export MOLECULE_SCENARIOS := $(or $(SCENARIO),all)
+molecule: venv  ## run every Molecule scenario, or SCENARIO=name; PG_VERSION=15, 17 or 18 chooses the server
+	pytest tests/molecule $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: venv  ## run the tests that need no database
@@ -51,6 +65,10 @@ lint: venv  ## run the linters and build the documentation of modules and roles
 .PHONY: bench
 bench: venv  ## measure, and write docs/performance.md
 	python -m benchmarks
+
+.PHONY: screenshots
+screenshots: venv  ## make the pictures of the README, from a sandbox of its own
+	python -m sandbox.screenshots
 
 .PHONY: record-postgrest
 record-postgrest: venv  ## record the answers of supabase-js and PostgREST anew (npm, x86-64)

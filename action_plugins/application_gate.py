@@ -20,10 +20,9 @@ _MODULE_UTILS = str(Path(__file__).resolve().parent.parent / "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.rollout import log_patterns  # noqa: E402
 from ansible.module_utils.rollout.errors import RolloutError  # noqa: E402
 from ansible.module_utils.rollout.gate import Limits  # noqa: E402
-from ansible.module_utils.rollout.gate_watch import watch  # noqa: E402
+from ansible.module_utils.rollout.gate_watch import require_patterns, unseen, watch  # noqa: E402
 
 _OPTIONS = {
     "label": {"type": "str", "required": True},
@@ -49,21 +48,6 @@ _LIMITS = (
 )
 
 
-def _require_known(budgets: Mapping[str, Any], look: Mapping[str, Any]) -> None:
-    """Refuse a budget for a pattern that does not exist: misspelt, the real one would have another budget.
-
-    :raises RolloutError: naming each
-    """
-    patterns = [*log_patterns.DEFAULTS, *(look.get("patterns") or ())]
-    known = sorted(str(one.get("name")) for one in patterns if one.get("kind") == "problem")
-    unknown = sorted(set(budgets) - set(known))
-    if unknown:
-        raise RolloutError(
-            f"there is a budget for {', '.join(unknown)}, but no problem pattern of that name",
-            hint=f"Correct gate_problem_budgets. The patterns are {', '.join(known)}.",
-        )
-
-
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Entry point for Ansible; the arguments are documented in library/application_gate.py."""
 
@@ -75,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         task_vars = task_vars or {}
         _validation, given = self.validate_argument_spec(argument_spec=_OPTIONS)
         try:
-            _require_known(given["problem_budgets"], given["look"])
+            require_patterns(given["problem_budgets"], given["look"], "gate_problem_budgets")
             limits = Limits(**{name: given[name] for name in _LIMITS})
         except RolloutError as error:
             result.update(failed=True, msg=str(error), details=error.details)
@@ -111,22 +95,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             answer = {"unreachable": True, "msg": str(error)}
         if not answer.get("failed") and not answer.get("unreachable"):
             return dict(answer)
-        reason = str(
-            answer.get("details", {}).get("reason", "unreachable" if answer.get("unreachable") else "")
-        )
-        text = f"application_info could not be run: {answer.get('msg', 'no answer')}"
-        return {
-            "services": {},
-            "problems": [],
-            "changes": [],
-            "elsewhere": {},
-            "logs": {},
-            "files": {},
-            "bookmarks": [],
-            "reading": {},
-            "broken": [{"source": "host", "reason": reason, "text": text}],
-            "seconds": 0.0,
-        }
+        unreachable = "unreachable" if answer.get("unreachable") else ""
+        reason = str(answer.get("details", {}).get("reason", unreachable))
+        return unseen("host", reason, f"application_info could not be run: {answer.get('msg', 'no answer')}")
 
     def _say(self, line: str, task_vars: Mapping[str, Any]) -> None:
         # Ansible prints a task's result when it is over; who waits for minutes wants to see that something goes on.

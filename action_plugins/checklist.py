@@ -37,11 +37,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         findings = [checklists.Finding(**finding) for finding in given["findings"]]
         told = f"{given['name']}: {checklists.summary(findings)}"
+        # For the callback that draws the table; others leave it out below -vvv.
+        result["invocation"] = {"module_args": given}
         if not findings or checklists.counts(findings)["failed"]:
+            red = [finding.id for finding in findings if finding.status == "failed"]
+            named = f"; failed: {', '.join(red)}" if red else ""
             # ansible-core prints the error and, below it, the result's msg: the whole text would stand there twice.
             raise AnsibleAction(
                 f"{told}\n\n{checklists.text(findings)}\n",
-                result={"failed": True, "msg": f"{told}; see the error above."},
+                result={**result, "failed": True, "msg": f"{told}{named}; see the error above."},
             )
         result.update(changed=False, msg=f"{told}\n\n{checklists.text(findings)}")
         # As the debug action does: people are to see it without -v.

@@ -72,11 +72,15 @@ SPECIFICATION: dict[str, dict[str, Any]] = {
     "bin_dir": {"type": "str", "default": ""},
     "flags": {"type": "list", "elements": "dict", "default": [], "options": _FLAG},
     "jobs": {"type": "list", "elements": "dict", "default": [], "options": _JOB},
+    "maintained": {"type": "list", "elements": "dict", "default": []},
+    "max_age_days": {"type": "int", "default": 3},
     "owner_role": {"type": "str", "default": ""},
     "pm2_home": {"type": "str", "default": ""},
     "pm2": {"type": "dict", "default": {}},
     "baileys": {"type": "dict", "default": {}},
 }
+#: Of a maintained table, what says how far it has to reach; how it is archived is not asked.
+MAINTAINED = ("table", "schema", "unit", "zone", "first", "ahead", "alarm", "retention")
 #: Arguments that are handed to the judgement as they are, with their types.
 DEMANDS: dict[str, dict[str, Any]] = {
     **{
@@ -148,6 +152,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             ],
             jobs=[Job(**job) for job in given["jobs"]],
             services=[str(name) for name in given["pm2"].get("services", [])],
+            detaches=any(int(table.get("retention") or 0) for table in given["maintained"]),
         )
 
     def _ask(self) -> Known:
@@ -304,6 +309,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "ledger": given["ledger"] or Demands.ledger,
                 "owner_role": given["owner_role"],
                 "protected_tables": given["protected"] or [],
+                "maintained_tables": [
+                    {name: value for name, value in table.items() if name in MAINTAINED}
+                    for table in given["maintained"]
+                ],
+                "max_age_days": given["max_age_days"],
             },
             interpreter,
         )

@@ -150,7 +150,9 @@ rehearsal:
   type: str
   returned: state is rehearsed
 executed:
-  description: Statements with place, SQL and milliseconds; fingerprints, transaction id, attempts, fate of COMMIT.
+  description:
+    - Statements with place, SQL and milliseconds; fingerprints, transaction id, attempts, fate of COMMIT; locks, and
+      the budget of each protected table.
   type: dict
   returned: state is present and something was sent
 locks:

@@ -27,7 +27,8 @@ options:
     description:
       - V(maintained) makes and detaches what has to be.
       - V(repaired) mends, before that, what an ordinary run does not touch. Gaps are filled; empty partitions with odd
-        bounds are replaced; rows are taken out of a DEFAULT partition, batch by batch; missing indexes are built.
+        bounds are replaced, those with rows rebuilt when their time is over; rows are taken out of a DEFAULT partition;
+        missing indexes are built. Rows are copied batch by batch.
       - V(checked) changes nothing, and says whether enough is ahead and maintenance ran of late.
     type: str
     choices: [maintained, repaired, checked]

@@ -106,6 +106,15 @@ options:
     type: list
     elements: dict
     default: []
+  maintained:
+    description: Tables that are partitioned by time, as role C(maintain) takes them.
+    type: list
+    elements: dict
+    default: []
+  max_age_days:
+    description: A last maintenance of them longer ago than this is a warning.
+    type: int
+    default: 3
   window_minutes:
     description: How long the rollout may take.
     type: int

@@ -71,7 +71,7 @@ class Application:
             installed = self._install()
             ports = dict(zip(("api", "baileys", "outside", "database"), choose_ports(4), strict=True))
             _replace(self._state_file, {**installed, "ports": ports})
-            self.outside.start(self._node, self._port("database"), self.server.port)
+            self.outside.start(self._node, self._port("database"), self.server.address, self.server.port)
             environment = self._environment(timing)
             self._ensure_paired(environment)
             _replace(self.variables_file, self.variables)
@@ -260,6 +260,7 @@ class Application:
             "POSTGRES_USER": options["user"],
             "POSTGRES_PASSWORD": options["password"],
             "POSTGRES_CA": options.get("sslrootcert", ""),
+            "POSTGRES_SERVER_NAME": options["host"],
             "COMPANY_ID": COMPANY,
             "SALON_PHONE": SALON_PHONE,
             "TEST_PHONE": TEST_PHONE,

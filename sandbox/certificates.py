@@ -14,8 +14,10 @@ VALIDITY = timedelta(days=825)
 RENEW_BEFORE = timedelta(days=30)
 
 
-def ensure_certificates(ca_certificate: Path, server_certificate: Path, server_key: Path) -> None:
-    """Write a CA certificate and a server certificate for localhost and 127.0.0.1, unless good ones are there.
+def ensure_certificates(
+    ca_certificate: Path, server_certificate: Path, server_key: Path, name: str = "localhost"
+) -> None:
+    """Write a CA certificate and a server certificate for a name and for 127.0.0.1, unless good ones are there.
 
     The CA's key is used once and never written: nobody can sign a second certificate that clients would trust.
     """
@@ -26,7 +28,7 @@ def ensure_certificates(ca_certificate: Path, server_certificate: Path, server_k
     ca_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
     ca = _sign_ca(ca_key)
-    certificate = _sign_server(key.public_key(), ca, ca_key)
+    certificate = _sign_server(name, key.public_key(), ca, ca_key)
     pem_key = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -67,12 +69,12 @@ def _sign_ca(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _sign_server(
-    public_key: ec.EllipticCurvePublicKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey
+    name: str, public_key: ec.EllipticCurvePublicKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey
 ) -> x509.Certificate:
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(IPv4Address("127.0.0.1"))])
     authority = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
-        _builder("localhost", "sandbox CA", public_key)
+        _builder(name, "sandbox CA", public_key)
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificate_signing=False), critical=True)

@@ -40,12 +40,13 @@ class Outside:
             return None
         return recorded if is_process_of(recorded, self._sandbox) else None
 
-    def start(self, node: Path, database_path_port: int, database_port: int) -> None:
+    def start(self, node: Path, database_path_port: int, database_host: str, database_port: int) -> None:
         """Start it and wait until it answers.
 
         :param node: path of node.
         :param database_path_port: where the application finds its database.
-        :param database_port: where the database really is.
+        :param database_host: where the database really is: an address or a name.
+        :param database_port: its port there.
         :raises SandboxError: it ended, or does not answer; holds the end of its log.
         """
         environment = {
@@ -53,6 +54,7 @@ class Outside:
             "OUTSIDE_PORT": str(self.port),
             "OUTSIDE_STATE": str(self._folder / "outside.json"),
             "DATABASE_PATH_PORT": str(database_path_port),
+            "DATABASE_HOST": database_host,
             "DATABASE_PORT": str(database_port),
         }
         with self.log.open("a") as log:

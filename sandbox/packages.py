@@ -1,4 +1,4 @@
-"""The npm packages of the sandbox's application (Baileys, PM2, …), installed once for all sandboxes of a checkout."""
+"""The npm packages of the sandbox: of its application (Baileys, PM2, …), and of what looks at pages; installed once."""
 
 import hashlib
 import os
@@ -16,30 +16,32 @@ CACHE = Path(__file__).resolve().parent.parent / ".cache/sandbox"
 MANIFESTS = ("package.json", "package-lock.json")
 
 
-def ensure_packages(node: Node) -> Path:
+def ensure_packages(node: Node, source: Path = SOURCE) -> Path:
     """Return the folder node_modules with the versions of package-lock.json, installing them where needed.
+
+    :param source: folder with package.json and package-lock.json
 
     :raises SandboxError: npm failed; holds what it said.
     """
     identity = hashlib.sha256()
     for name in MANIFESTS:
-        identity.update((SOURCE / name).read_bytes())
+        identity.update((source / name).read_bytes())
     folder = CACHE / f"packages-{identity.hexdigest()[:16]}"
     with locked(CACHE / "lock", f"installing npm packages into {CACHE}"):
         if not folder.exists():
-            _install(node, folder)
+            _install(node, source, folder)
     return folder / "node_modules"
 
 
-def _install(node: Node, folder: Path) -> None:
+def _install(node: Node, source: Path, folder: Path) -> None:
     """Install into a folder that gets its name when it is complete, so an interrupted run leaves nothing half-made."""
     partial = CACHE / "packages.partial"
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir()
     for name in MANIFESTS:
-        shutil.copyfile(SOURCE / name, partial / name)
-    print("Installing the application's npm packages (once, about 10 s)", flush=True)
+        shutil.copyfile(source / name, partial / name)
+    print(f"Installing the npm packages of {source.name} (once, about 10 s)", flush=True)
     # Scripts of packages are not run: none of ours needs it. Peers are optional parts of Baileys (images, audio).
     command = [*node.npm, "ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund"]
     search_path = f"{node.program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

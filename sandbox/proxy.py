@@ -114,6 +114,11 @@ class TcpProxy:
         self.fatal_delay_s = close_after_s
         self.fatal_pattern = pattern
 
+    def lose_answers(self) -> None:
+        """The same for all present connections, whatever they have just asked for; TLS does not matter."""
+        for connection in self._accepted:
+            self._loop.call_soon_threadsafe(connection.lose_answer)
+
     def black_hole(self) -> None:
         """Keep all connections open, also new ones, and forward nothing in either direction."""
         self.in_black_hole = True
@@ -320,6 +325,11 @@ class _Connection:
             if len(self._ended) == 2:
                 self.client.close()
                 self._server.close()
+
+    def lose_answer(self) -> None:
+        """End the client's side; the server's stays open until it has answered what it was asked."""
+        self._answer_lost = True
+        self._lose_client()
 
     def _lose_client(self) -> None:
         self.is_open = False

@@ -65,6 +65,9 @@ class PostgresServer:
     :param durable: False trades safety against a crash of the machine for speed; the server's own crash is survived.
     """
 
+    host = HOST
+    address = ADDRESS
+
     def __init__(self, home: Path, *, plaintext: bool = False, durable: bool = True) -> None:
         # Resolved: processes are recognized by this path.
         self.home = home.resolve()
@@ -180,7 +183,7 @@ class PostgresServer:
         """Return the same without the password: what may be shown and written into a service file."""
         tls = {"sslmode": "verify-full", "sslrootcert": str(self.ca_certificate)}
         return {
-            "host": HOST,
+            "host": self.host,
             "port": self.port,
             "dbname": dbname,
             "user": role,

@@ -22,10 +22,14 @@ TEST_TIMEOUT_S = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test without a time limit of its own a generous one: a deadlock must not hang the run."""
+    """Give every test without a time limit of its own a generous one: a deadlock must not hang the run.
+
+    Scenarios in containers take longest: begun first, they do not end alone.
+    """
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
+    items.sort(key=lambda item: item.path.parent != ROOT / "tests/molecule")
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ Nothing is installed into the system, and no root is needed. Without PgBouncer a
 """
 
 import os
-import platform
-import re
 import shutil
 import subprocess
 import tempfile
@@ -25,13 +23,10 @@ from sandbox.account import choose_account
 from sandbox.certificates import write_private
 from sandbox.credentials import OWNER
 from sandbox.databases import Database
-from sandbox.lock import locked
 from sandbox.ports import ADDRESS, choose_ports
+from tests.debian_packages import library_folders, unpacked
 from tests.waiting import until
 
-CACHE = Path(__file__).resolve().parent.parent / ".cache/pgbouncer"
-PACKAGE = "pgbouncer"
-DOWNLOAD_TIMEOUT_S = 100
 PORT_ATTEMPTS = 3
 
 CONFIGURATION = """\
@@ -57,89 +52,18 @@ def program() -> Path:
         return Path(found)
     if shutil.which("apt-get") is None:
         pytest.fail("PgBouncer is not installed, and there is no apt-get to fetch it with: install pgbouncer")
-    # Packages are made for one release of the distribution, and the checkout may be moved to another.
-    release = platform.freedesktop_os_release()
-    folder = CACHE / f"{release['ID']}-{release.get('VERSION_ID', 'unknown')}-{platform.machine()}"
-    with locked(CACHE / "lock", f"unpacking {PACKAGE} into {CACHE}"):
-        if not folder.exists():
-            _unpack(folder)
-    return folder / "run"
-
-
-def _unpack(folder: Path) -> None:
-    partial = CACHE / "partial"
-    if partial.exists():
-        shutil.rmtree(partial)
-    (partial / "lists/partial").mkdir(parents=True)
-    options: list[str] = []
-    try:
-        _download(partial, [PACKAGE], options)
-    except subprocess.CalledProcessError:
-        # This machine's lists of packages are old or were never fetched: ours are fetched, as any user may.
-        options = [
-            *("-o", f"Dir::State::Lists={partial}/lists"),
-            *("-o", f"Dir::Cache={partial}"),
-            *("-o", "APT::Sandbox::User="),
-        ]
-        _run(partial, "apt-get", *options, "update")
-        _download(partial, [PACKAGE], options)
-    (archive,) = partial.glob(f"{PACKAGE}_*.deb")
-    missing = _libraries(_run(partial, "dpkg-deb", "-f", str(archive), "Depends"))
-    if missing:
-        _download(partial, missing, options)
-    for archive in partial.glob("*.deb"):
-        _run(partial, "dpkg-deb", "-x", str(archive), str(partial / "root"))
-        archive.unlink()
-    shutil.rmtree(partial / "lists")
-    libraries = ":".join(
-        f"$root/{path.relative_to(partial / 'root')}"
-        for path in sorted({file.parent for file in (partial / "root").rglob("lib*.so.*")})
-    )
-    wrapper = partial / "run"
-    wrapper.write_text(
-        f'#!/bin/sh\nroot="$(dirname "$0")/root"\nexport LD_LIBRARY_PATH="{libraries}"\n'
-        'exec "$root/usr/sbin/pgbouncer" "$@"\n'
-    )
-    wrapper.chmod(0o755)
-    partial.rename(folder)
-
-
-def _libraries(depends: str) -> list[str]:
-    """Those of the libraries that a package depends on which this machine lacks."""
-    names = [re.split(r"[ :(|]", entry.strip())[0] for entry in depends.split(",")]
-    return [name for name in names if name.startswith("lib") and not _installed(name)]
-
-
-def _installed(package: str) -> bool:
-    answer = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${db:Status-Status}", package],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return answer.stdout == "installed"
-
-
-def _download(folder: Path, packages: list[str], options: list[str]) -> None:
-    _run(folder, "apt-get", *options, "download", *packages)
-
-
-def _run(folder: Path, *command: str) -> str:
-    answer = subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DOWNLOAD_TIMEOUT_S,
-        env={**os.environ, "LC_ALL": "C"},
-        check=False,
-    )
-    if answer.returncode != 0:
-        # What the program said is what somebody needs who has to install PgBouncer by hand.
-        print(f"{' '.join(command)}:\n{answer.stdout}{answer.stderr}")
-        answer.check_returncode()
-    return answer.stdout
+    root = unpacked("pgbouncer", ["pgbouncer"])
+    wrapper = root.parent / "run"
+    if not wrapper.exists():
+        libraries = ":".join(f"$root/{folder.relative_to(root)}" for folder in library_folders(root))
+        unfinished = wrapper.with_name(f"run.{os.getpid()}")
+        unfinished.write_text(
+            f'#!/bin/sh\nroot="$(dirname "$0")/root"\nexport LD_LIBRARY_PATH="{libraries}"\n'
+            'exec "$root/usr/sbin/pgbouncer" "$@"\n'
+        )
+        unfinished.chmod(0o755)
+        unfinished.rename(wrapper)
+    return wrapper
 
 
 @contextmanager

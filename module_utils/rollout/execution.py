@@ -64,11 +64,13 @@ class Executed:
 
     :ivar statements: those sent, each with place, SQL and milliseconds on the server's clock
     :ivar locks: strongest mode on each relation that existed before
+    :ivar budget: strongest mode that each protected table may see
     """
 
     state: str = ""
     statements: list[dict[str, object]] = field(default_factory=list)
     locks: dict[str, str] = field(default_factory=dict)
+    budget: dict[str, str] = field(default_factory=dict)
     fingerprint_before: str = ""
     fingerprint_after: str = ""
     attempts: int = 0
@@ -101,6 +103,7 @@ def execute(
     :raises StatementFailed: a statement failed, or no lock could be had; rolled back
     """
     done = Executed(fingerprint_before=fingerprint(seen.catalog.entries))
+    done.budget = locks.budget_for(seen.protected, migration.locks)
     _check_late_budget(migration, rehearsed, seen)
     script, done.attempts = with_attempts(
         session,

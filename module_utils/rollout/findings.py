@@ -105,7 +105,11 @@ def counts(findings: Sequence[Finding]) -> dict[str, int]:
 
 def summary(findings: Sequence[Finding]) -> str:
     """Such as ``2 failed, 30 passed, 3 not tested``: one line, nothing that is zero."""
-    told = [f"{number} {status.replace('_', ' ')}" for status, number in counts(findings).items() if number]
+    told = [
+        f"{number} {status.replace('_', ' ')}{'s' if status == 'warning' and number > 1 else ''}"
+        for status, number in counts(findings).items()
+        if number
+    ]
     return ", ".join(told) or "nothing was asked"
 
 

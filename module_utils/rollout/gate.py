@@ -24,7 +24,7 @@ _ERROR_LEVELS = ("error", "fatal")
 _CONNECTED = "connected"
 _LOST_CONTINUITY = "broken"
 #: Reasons for which a source cannot be read that another look will not change: somebody has to correct the inventory.
-_MISCONFIGURED = frozenset(
+MISCONFIGURED = frozenset(
     (
         "bad_argument",
         "bad_baseline",
@@ -377,22 +377,22 @@ def decide(history: Sequence[Sample], limits: Limits) -> Decision | None:
     broken = [sample for sample in history if sample.broken]
     lasting = [finding for finding in last.findings if finding.lasting]
     if lasting:
-        return Decision(RED, _texts(lasting))
+        return Decision(RED, texts(lasting))
     if len(bad) >= limits.red_samples:
-        reasons = _texts(bad[-1].findings)
+        reasons = texts(bad[-1].findings)
         return Decision(RED, (*reasons, f"{len(bad)} of {len(history)} looks were bad"))
-    if len(broken) >= limits.red_samples or any(one["reason"] in _MISCONFIGURED for one in last.broken):
+    if len(broken) >= limits.red_samples or any(one["reason"] in MISCONFIGURED for one in last.broken):
         return Decision(
             BROKEN, tuple(dict.fromkeys(one["text"] for sample in broken for one in sample.broken))
         )
     if len(history) >= limits.samples and not last.bad and not last.broken:
-        tolerated = [f"tolerated: {text}" for sample in bad for text in _texts(sample.findings)]
+        tolerated = [f"tolerated: {text}" for sample in bad for text in texts(sample.findings)]
         missed = [f"tolerated: {one['text']}" for sample in broken for one in sample.broken]
         return Decision(GREEN, tuple(dict.fromkeys([*tolerated, *missed])))
     return None
 
 
-def _texts(findings: Sequence[Finding]) -> tuple[str, ...]:
+def texts(findings: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(finding) for finding in findings))
 
 

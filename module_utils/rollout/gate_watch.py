@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ansible.module_utils.rollout import gate
+from ansible.module_utils.rollout import gate, log_patterns
+from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.gate import Before, Counts, Decision, Limits, Sample
 
 #: Makes one look: arguments for application_info that change from look to look -> what it returned.
@@ -46,7 +47,7 @@ def watch(
     """
     # The clock that nobody sets: a jump of the other one would change what is normal, or make the gate sleep for hours.
     begun = time.monotonic()
-    compared = _Reference(reference or {}, begun)
+    compared = Reference(reference or {}, begun)
     history: list[Sample] = []
     while True:
         asked = time.monotonic()
@@ -61,7 +62,40 @@ def watch(
         time.sleep(max(0.0, asked + interval_s - time.monotonic()))
 
 
-class _Reference:
+def unseen(source: str, reason: str, text: str) -> dict[str, Any]:
+    """A look of application_info in which everything is broken: it could not be run."""
+    return {
+        "services": {},
+        "problems": [],
+        "changes": [],
+        "elsewhere": {},
+        "logs": {},
+        "files": {},
+        "bookmarks": [],
+        "reading": {},
+        "broken": [{"source": source, "reason": reason, "text": text}],
+        "seconds": 0.0,
+    }
+
+
+def require_patterns(budgets: Mapping[str, Any], look: Mapping[str, Any], variable: str) -> None:
+    """Refuse a budget for a pattern that does not exist: misspelt, the real one would have another budget.
+
+    :param look: arguments for application_info
+    :param variable: of the inventory, that holds the budgets
+    :raises RolloutError: naming each
+    """
+    patterns = [*log_patterns.DEFAULTS, *(look.get("patterns") or ())]
+    known = sorted(str(one.get("name")) for one in patterns if one.get("kind") == "problem")
+    unknown = sorted(set(budgets) - set(known))
+    if unknown:
+        raise RolloutError(
+            f"there is a budget for {', '.join(unknown)}, but no problem pattern of that name",
+            hint=f"Correct {variable}. The patterns are {', '.join(known)}.",
+        )
+
+
+class Reference:
     """What the looks are compared with: the first one, or what an earlier gate handed on.
 
     :param given: ``reference`` of an earlier gate; empty: this one is the baseline

@@ -10,7 +10,7 @@ from ansible.module_utils.rollout.catalog import Entry, table_of
 from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.diff import Difference
 from ansible.module_utils.rollout.fingerprint import fingerprint
-from ansible.module_utils.rollout.observation import observe
+from ansible.module_utils.rollout.observation import Observation, observe
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,11 @@ def inspect(session: Session, schema: str, ledger_schema: str, tables: tuple[str
     :param tables: report these tables and what belongs to them only; empty reports everything. The comparison with the
         ledger always covers everything that is recorded.
     """
-    seen = observe(session, schema, ledger_schema)
+    return inspection_of(observe(session, schema, ledger_schema), tables)
+
+
+def inspection_of(seen: Observation, tables: tuple[str, ...] = ()) -> Inspection:
+    """What a look at a schema and its ledger says; see :func:`inspect`."""
     chosen = {
         name: entry
         for name, entry in seen.catalog.entries.items()

@@ -60,6 +60,7 @@ class Rights:
 class Observation:
     """What was seen.
 
+    :ivar standby: whether the server is one, and takes no writes
     :ivar fenced: the database or the role is set to default_transaction_read_only
     :ivar needs_quotes: whether PostgreSQL prints the target schema's name in quotes
     :ivar client_address: where the server sees us coming from
@@ -73,6 +74,7 @@ class Observation:
     server_version: str
     schema_exists: bool
     rights: Rights
+    standby: bool
     fenced: bool
     needs_quotes: bool
     client_address: str
@@ -99,12 +101,16 @@ def observe(
     owner_role: str = "",
     *,
     alone: bool = False,
+    catalogued: bool = True,
+    standby: bool = False,
 ) -> Observation:
     """Read everything that decisions rest on: one round trip, one more where there is a ledger.
 
     :param protected: tables that must not be locked; a name without a schema means the table in whatever schema
     :param owner_role: role that is to own what is created; its rights are asked for; empty for the login role
     :param alone: become the only runner on this database first, until the session ends
+    :param catalogued: read the schema's catalog, too; False leaves it empty
+    :param standby: take a standby, too
     :raises RunnerBusy: ``alone``, and another runner holds the lock
     :raises RolloutError: the server is too old, a standby, or the schema does not exist
     """
@@ -121,7 +127,8 @@ def observe(
     script.add(Command(_IDENTITY, (schema, owner_role)), name="identity")
     script.add(ledger.exists_command(ledger_schema), name="ledger")
     script.add(Command(_PROTECTED, (schema, list(protected))), name="protected")
-    script.add_catalog(schema, "catalog")
+    if catalogued:
+        script.add_catalog(schema, "catalog")
     script.add(transaction.held_locks(schema), name="held")
     script.add(Command("COMMIT"))
     _run(script, session, alone)
@@ -130,7 +137,7 @@ def observe(
         database,
         role,
         version,
-        standby,
+        recovering,
         exists,
         *rights,
         fenced,
@@ -138,7 +145,7 @@ def observe(
         address,
         privileges,
     ) = identity
-    if standby:
+    if recovering and not standby:
         raise RolloutError(
             f"{session.options.target} is a standby and takes no writes", hint="Point pg_host at the primary."
         )
@@ -164,12 +171,13 @@ def observe(
         server_version=version,
         schema_exists=exists,
         rights=Rights(owner_role or role, *rights),
+        standby=recovering,
         fenced=fenced,
         needs_quotes=quotes,
         client_address=address or "local socket",
         default_privileges=privileges,
         protected=tuple(sorted(found for _, found in script.rows("protected"))),
-        catalog=script.catalog("catalog"),
+        catalog=script.catalog("catalog") if catalogued else Catalog({}),
         ledger=recorded,
         locks=strongest(held),
     )

@@ -28,7 +28,8 @@ from ansible.module_utils.rollout.waiting import with_attempts
 BUDGET = "SHARE UPDATE EXCLUSIVE"
 #: The columns and constraints; ATTACH makes indexes and triggers, named as PARTITION OF would name them.
 LIKE = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION"
-_CHECK = "rollout_bounds"
+#: Name of the CHECK that holds while a partition is made.
+CHECK = "rollout_bounds"
 _STATE = """
 SELECT h.inhrelid IS NOT NULL, coalesce(h.inhdetachpending, false)
   FROM pg_class c LEFT JOIN pg_inherits h ON h.inhrelid = c.oid WHERE c.oid = %s::oid
@@ -103,14 +104,25 @@ def create(session: Session, table: Table, period: Period | Action, terms: Terms
 
 def attach_commands(table: Table, new: str, period: Period | Action) -> list[Command]:
     """Attach a table; its CHECK says what ATTACH would otherwise have to read every row for."""
-    lower, upper, key = table.bound(period.lower), table.bound(period.upper), quoted(table.key)
-    check = f"({key} IS NOT NULL AND {key} >= {lower} AND {key} < {upper})"
+    check = Command(f"ALTER TABLE {new} ADD CONSTRAINT {CHECK} CHECK ({bounds_check(table, period)})")
+    return [check, *attach(table, new, period)]
+
+
+def attach(table: Table, new: str, period: Period | Action) -> list[Command]:
+    """Attach a table that has the CHECK already."""
+    lower, upper = table.bound(period.lower), table.bound(period.upper)
     return [
-        Command(f"ALTER TABLE {new} ADD CONSTRAINT {_CHECK} CHECK {check}"),
         Command(f"ALTER TABLE {table.sql} ATTACH PARTITION {new} FOR VALUES FROM ({lower}) TO ({upper})"),
         # The partition's bounds say the same from here on.
-        Command(f"ALTER TABLE {new} DROP CONSTRAINT {_CHECK}"),
+        Command(f"ALTER TABLE {new} DROP CONSTRAINT {CHECK}"),
     ]
+
+
+def bounds_check(table: Table, period: Period | Action) -> str:
+    """The condition that a period's rows fulfil."""
+    key = quoted(table.key)
+    lower, upper = table.bound(period.lower), table.bound(period.upper)
+    return f"{key} IS NOT NULL AND {key} >= {lower} AND {key} < {upper}"
 
 
 def in_transaction(

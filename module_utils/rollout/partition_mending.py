@@ -8,10 +8,13 @@ misses a row or sees one twice. A repair that was interrupted goes on where the 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from ansible.module_utils.rollout import partition_changes, partition_record
+from ansible.module_utils.rollout import (
+    partition_changes,
+    partition_copy,
+    partition_rebuild,
+    partition_record,
+)
 from ansible.module_utils.rollout.connection import Command, Session
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.ledger import Ledger
@@ -24,46 +27,30 @@ from ansible.module_utils.rollout.partition_changes import (
     in_transaction,
     recorded_entries,
 )
+from ansible.module_utils.rollout.partition_copy import Copy
 from ansible.module_utils.rollout.partition_plan import Period, shown
-from ansible.module_utils.rollout.partition_reading import Seen, Table, quoted
+from ansible.module_utils.rollout.partition_reading import Seen, quoted
 from ansible.module_utils.rollout.partition_repair import Repair
 from ansible.module_utils.rollout.script import Script
 from ansible.module_utils.rollout.waiting import with_attempts
 
-_STRONGEST = "ACCESS EXCLUSIVE"
-#: Building an index or copying a batch takes its time; waiting for a lock does not (lock_timeout stays).
-_BUILD_TIMEOUT_MS = 6 * 3600 * 1000
-_MARK = "Rows copied from {default} by a repair that is under way."
-_STAGING = """
-SELECT c.oid::bigint, obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = %s AND c.relname = %s
-"""
-_PRIMARY_KEY = """
-SELECT a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY k(number, place)
-  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
- WHERE i.indrelid = %s::oid AND i.indisprimary ORDER BY k.place
-"""
-_COLUMNS = """
-SELECT attname FROM pg_attribute
- WHERE attrelid = %s::oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum
-"""
+STRONGEST = "ACCESS EXCLUSIVE"
 # Bit 8 of tgtype: DELETE (pg_trigger.h). A trigger that counts or logs deletions would take the exchange for one.
 _DELETE_TRIGGERS = """
 SELECT tgname FROM pg_trigger
  WHERE tgrelid = %s::oid AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 8 <> 0 ORDER BY 1
 """
-_INDEXES = (
-    "SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = %s::oid"
-)
 _DEFINITION = """
 SELECT pg_get_indexdef(i.oid), n.nspname FROM pg_class i JOIN pg_namespace n ON n.oid = i.relnamespace
   JOIN pg_index x ON x.indexrelid = i.oid WHERE i.relname = %s AND x.indrelid = %s::oid
 """
-_ATTACHED_INDEX = """
-SELECT n.nspname, i.relname, x.indisvalid AND x.indisready, h.inhrelid IS NOT NULL
+# Of the partition: the index that is attached to the table's, and the one that an interrupted repair left.
+_STANDING_INDEXES = """
+SELECT n.nspname, i.relname, x.indisvalid AND x.indisready, p.relname IS NOT NULL
   FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
-  LEFT JOIN pg_inherits h ON h.inhrelid = i.oid
- WHERE x.indrelid = %s::oid AND i.relname = %s
+  LEFT JOIN (pg_inherits h JOIN pg_class p ON p.oid = h.inhparent AND p.relname = %(index)s) ON h.inhrelid = i.oid
+ WHERE x.indrelid = %(partition)s::oid AND (i.relname = %(built)s OR p.relname IS NOT NULL)
+ ORDER BY 4 DESC
 """
 
 
@@ -71,8 +58,19 @@ def told(seen: Seen, repair: Repair) -> list[dict[str, str]]:
     """What a repair would do, and what it would lock, before anything is done."""
     table = seen.table.name
     default = next((p.name for p in seen.partitions if p.default), "")
-    strong = f"{_STRONGEST} on {table} for a moment" if repair.replaced else f"{BUDGET} on {table}"
+    strong = f"{STRONGEST} on {table} for a moment" if repair.replaced else f"{BUDGET} on {table}"
     found = [
+        {
+            "action": "rebuild",
+            "partition": ", ".join(group.sources),
+            "lock": f"SHARE on {' and '.join(group.sources)} while all rows are compared with their copies, then"
+            f" {STRONGEST} on {table} for a moment",
+            "kept": ", ".join(f"{name}_replaced" for name in group.sources),
+            "becomes": ", ".join(target.name for target in group.targets),
+        }
+        for group in repair.rebuilt
+    ]
+    found += [
         {"action": "replace", "partition": name, "lock": strong, "kept": f"{name}_replaced"}
         for name in repair.replaced
     ]
@@ -90,7 +88,7 @@ def told(seen: Seen, repair: Repair) -> list[dict[str, str]]:
         {
             "action": "empty default",
             "partition": p.name,
-            "lock": f"{_STRONGEST} on {default} while {seen.in_default.get(p.name, 0)} rows are compared and exchanged",
+            "lock": f"{STRONGEST} on {default} while {seen.in_default.get(p.name, 0)} rows are compared and exchanged",
             "lower": shown(p.lower),
             "upper": shown(p.upper),
         }
@@ -122,6 +120,8 @@ def mend(
     :param batch_rows: rows that are copied in one transaction
     :raises RolloutError: it cannot be done without harm; each part is whole or undone, and the next run goes on
     """
+    for group in repair.rebuilt:
+        partition_rebuild.rebuild(session, seen, group, recorded, terms, done, batch_rows)
     if repair.replaced:
         _replace(session, seen, repair, recorded, terms, done)
     else:
@@ -177,7 +177,7 @@ def _replace(
         commands += attach_commands(table, new, period)
         done.note("created", period.name, lower=shown(period.lower), upper=shown(period.upper))
     names = {seen.where[name][1] for name in repair.replaced}
-    budget = dict.fromkeys({table.name, *names}, _STRONGEST)
+    budget = dict.fromkeys({table.name, *names}, STRONGEST)
     try:
         in_transaction(session, table, commands, terms, done, budget, recording)
     except RolloutError:
@@ -185,50 +185,21 @@ def _replace(
         raise
 
 
-@dataclass(frozen=True)
-class _Exchange:
-    """Rows of one period on their way out of DEFAULT.
-
-    :ivar staging: bare name of the table that they are copied to
-    :ivar columns: all but the generated ones, quoted and listed
-    :ivar key: the primary key's columns, quoted
-    """
-
-    table: Table
-    default: str
-    default_name: str
-    staging: str
-    period: Period
-    columns: str
-    key: tuple[str, ...]
-
-    @property
-    def within(self) -> str:
-        """Condition for the period's rows."""
-        key, bound = quoted(self.table.key), self.table.bound
-        return f"{key} >= {bound(self.period.lower)} AND {key} < {bound(self.period.upper)}"
-
-    @property
-    def copy(self) -> str:
-        return quoted(self.table.schema, self.staging)
-
-    @property
-    def same_key(self) -> str:
-        return " AND ".join(f"d.{column} = s.{column}" for column in self.key)
-
-    def row(self, alias: str) -> str:
-        """A row as text: equal texts are equal rows, also of types without an operator for it."""
-        return "ROW(" + ", ".join(f"{alias}.{column}" for column in self.columns.split(", ")) + ")::text"
-
-
 def _take_out_of_default(
     session: Session, seen: Seen, period: Period, terms: Terms, done: Done, batch_rows: int
 ) -> None:
-    exchange = _prepare(session, seen, period, terms, done)
-    session.run([f"SET statement_timeout = {_BUILD_TIMEOUT_MS}"])
-    while _copy_batch(session, exchange, batch_rows) == batch_rows:
-        pass
-    rows = _exchange(session, exchange, terms, done)
+    default = next(p for p in seen.partitions if p.default and not p.pending)
+    triggers = session.run([Command(_DELETE_TRIGGERS, (seen.oids[default.name],))])[0]
+    if triggers:
+        raise RolloutError(
+            f"{default.name} has triggers on DELETE ({', '.join(name for (name,) in triggers)}), which would take the"
+            " exchange for deletions",
+            hint="Disable them for the time of the repair.",
+        )
+    copy = partition_copy.begin(session, seen, period, [default], terms, done)
+    session.run([f"SET statement_timeout = {partition_copy.TIMEOUT_MS}"])
+    partition_copy.fill(session, copy, batch_rows)
+    rows = _exchange(session, seen, copy, default.name, terms, done)
     done.note(
         "taken out of default",
         period.name,
@@ -238,152 +209,68 @@ def _take_out_of_default(
     )
 
 
-def _prepare(session: Session, seen: Seen, period: Period, terms: Terms, done: Done) -> _Exchange:
-    """Make the table that rows are copied to, or find the one that an interrupted repair left."""
-    table = seen.table
-    default = next(p.name for p in seen.partitions if p.default and not p.pending)
-    staging = f"{period.name}_incoming"
-    if len(staging.encode()) > 63:
-        raise RolloutError(f"the name {staging} has more than 63 bytes", hint="Rename the table.")
-    key, columns, triggers, found = session.run(
-        [
-            Command(_PRIMARY_KEY, (table.oid,)),
-            Command(_COLUMNS, (table.oid,)),
-            Command(_DELETE_TRIGGERS, (seen.oids[default],)),
-            Command(_STAGING, (table.schema, staging)),
-        ]
-    )
-    if not key:
-        raise RolloutError(
-            f"{table.schema}.{table.name} has no primary key, so rows of {default} cannot be told from one another",
-            hint="Give it one, or move the rows by hand.",
-        )
-    if triggers:
-        raise RolloutError(
-            f"{default} has triggers on DELETE ({', '.join(name for (name,) in triggers)}), which would take the"
-            " exchange for deletions",
-            hint="Disable them for the time of the repair.",
-        )
-    mark = _MARK.format(default=default)
-    if found and found[0][1] != mark:
-        raise RolloutError(
-            f"{table.schema}.{staging} exists and is not a copy that a repair began", hint="Rename it."
-        )
-    exchange = _Exchange(
-        table,
-        seen.sql(default),
-        seen.where[default][1],
-        staging,
-        period,
-        ", ".join(quoted(name) for (name,) in columns),
-        tuple(quoted(name) for (name,) in key),
-    )
-    if not found:
-        comment = mark.replace("'", "''")
-        make = [
-            Command(f"CREATE TABLE {exchange.copy} (LIKE {table.sql} {LIKE} INCLUDING INDEXES)"),
-            Command(f"COMMENT ON TABLE {exchange.copy} IS '{comment}'"),
-        ]
-        in_transaction(session, table, make, terms, done, {table.name: "ACCESS SHARE"})
-    return exchange
-
-
-def _copy_batch(session: Session, exchange: _Exchange, batch_rows: int) -> int:
-    """Copy the next rows in the order of the primary key; returns how many."""
-    key = ", ".join(exchange.key)
-    backwards = ", ".join(f"{column} DESC" for column in exchange.key)
-    ((begun,),) = session.run([Command(f"SELECT EXISTS (SELECT FROM {exchange.copy})")])[0]
-    after = (
-        f" AND ({key}) > (SELECT {key} FROM {exchange.copy} ORDER BY {backwards} LIMIT 1)" if begun else ""
-    )
-    statement = (
-        f"WITH copied AS (INSERT INTO {exchange.copy} ({exchange.columns}) SELECT {exchange.columns}"
-        f" FROM ONLY {exchange.default} WHERE {exchange.within}{after} ORDER BY {key} LIMIT {batch_rows} RETURNING 1)"
-        " SELECT count(*) FROM copied"
-    )
-    return int(session.run([Command(statement)])[0][0][0])
-
-
-def _exchange(session: Session, exchange: _Exchange, terms: Terms, done: Done) -> int:
+def _exchange(session: Session, seen: Seen, copy: Copy, default: str, terms: Terms, done: Done) -> int:
     """Bring the copy up to date, take the rows out of DEFAULT, and attach the copy, in one transaction."""
-    table, name = exchange.table, quoted(exchange.period.name)
-    indexes = session.run([Command(_INDEXES.replace("%s::oid", "%s::regclass"), (exchange.copy,))])[0]
-    final = quoted(table.schema, exchange.period.name)
-    commands = [
+    table, (source,) = copy.table, copy.sources
+    indexes = session.run([Command(partition_copy.INDEXES, (copy.sql,))])[0]
+    prepared = [
         Command(f"LOCK TABLE ONLY {table.sql} IN {BUDGET} MODE"),
-        Command(f"LOCK TABLE ONLY {exchange.default} IN {_STRONGEST} MODE"),
+        Command(f"LOCK TABLE ONLY {source} IN {STRONGEST} MODE"),
+        *partition_copy.catch_up(copy),
+    ]
+    commands = [
+        *prepared,
         Command(
-            f"DELETE FROM {exchange.copy} s WHERE NOT EXISTS (SELECT FROM ONLY {exchange.default} d"
-            f" WHERE {exchange.same_key} AND {exchange.row('d')} = {exchange.row('s')})"
+            f"WITH gone AS (DELETE FROM ONLY {source} WHERE {copy.within} RETURNING 1) SELECT count(*) FROM gone"
         ),
-        Command(
-            f"INSERT INTO {exchange.copy} ({exchange.columns}) SELECT {exchange.columns}"
-            f" FROM ONLY {exchange.default} d WHERE {exchange.within}"
-            f" AND NOT EXISTS (SELECT FROM {exchange.copy} s WHERE {exchange.same_key})"
-        ),
-        Command(
-            f"WITH gone AS (DELETE FROM ONLY {exchange.default} WHERE {exchange.within} RETURNING 1)"
-            " SELECT count(*) FROM gone"
-        ),
-        Command(f"SELECT count(*) FROM {exchange.copy}"),
-        Command(f"COMMENT ON TABLE {exchange.copy} IS NULL"),
-        Command(f"ALTER TABLE {exchange.copy} RENAME TO {name}"),
-        *_renamed_indexes(exchange, [index for (index,) in indexes]),
-        *attach_commands(table, final, exchange.period),
+        Command(f"SELECT count(*) FROM {copy.sql}"),
+        *partition_copy.attach_commands(copy, [index for (index,) in indexes]),
     ]
     counted: list[int] = []
 
     def prove(script: Script) -> None:
-        counted[:] = [script.rows(4)[0][0], script.rows(5)[0][0]]
+        counted[:] = [script.rows(len(prepared))[0][0], script.rows(len(prepared) + 1)[0][0]]
         if counted[0] != counted[1]:
             raise RolloutError(
-                f"{counted[0]} rows of {exchange.period.name} would leave {exchange.default_name}, and {counted[1]} are"
+                f"{counted[0]} rows of {copy.period.name} would leave {default}, and {counted[1]} are"
                 " in the copy; nothing was exchanged",
                 hint="Run again; if it stays so, something rewrites rows on the way (a rule or a policy).",
             )
 
-    budget = {table.name: BUDGET, exchange.default_name: _STRONGEST, exchange.staging: _STRONGEST}
+    budget = {table.name: BUDGET, seen.where[default][1]: STRONGEST, copy.staging: STRONGEST}
     in_transaction(session, table, commands, terms, done, budget, prove=prove)
     return counted[0]
 
 
-def _renamed_indexes(exchange: _Exchange, indexes: Sequence[str]) -> list[Command]:
-    """Named as those of other partitions; one whose name PostgreSQL had cut off keeps it."""
-    return [
-        Command(
-            f"ALTER INDEX {quoted(exchange.table.schema, index)}"
-            f" RENAME TO {quoted(index.replace(exchange.staging, exchange.period.name, 1))}"
-        )
-        for index in indexes
-        if index.startswith(exchange.staging)
-    ]
-
-
 def _build_index(session: Session, seen: Seen, partition: str, index: str, terms: Terms, done: Done) -> None:
-    """Build an index of the table on a partition concurrently, and attach it."""
+    """Build an index of the table on a partition concurrently, and attach it; build one anew that is INVALID."""
     schema, bare = seen.where[partition]
     name = f"{bare}_{index}"[:63]
-    session.run([f"SET statement_timeout = {_BUILD_TIMEOUT_MS}"])
+    session.run([f"SET statement_timeout = {partition_copy.TIMEOUT_MS}"])
+    values = {"index": index, "partition": seen.oids[partition], "built": name}
     ((definition, index_schema),), standing = session.run(
-        [
-            Command(_DEFINITION, (index, seen.table.oid)),
-            Command(_ATTACHED_INDEX, (seen.oids[partition], name)),
-        ]
+        [Command(_DEFINITION, (index, seen.table.oid)), Command(_STANDING_INDEXES, values)]
     )
+    place = f"index {index} on {partition}"
+    if standing and standing[0][3]:
+        name = standing[0][1]
+        _alone(session, f"REINDEX INDEX CONCURRENTLY {quoted(standing[0][0], name)}", place, bare, terms)
+        done.note("index built", partition, index=name)
+        return
     if standing and not standing[0][2]:
         session.run_alone(Command(f"DROP INDEX CONCURRENTLY {quoted(schema, name)}"))
     if not standing or not standing[0][2]:
         head, _, rest = definition.partition(" USING ")
         unique = "UNIQUE " if head.startswith("CREATE UNIQUE") else ""
         build = f"CREATE {unique}INDEX CONCURRENTLY {quoted(name)} ON {quoted(schema, bare)} USING {rest}"
-        with_attempts(
-            session,
-            functools.partial(session.run_alone, Command(build, place=f"index {index} on {partition}")),
-            attempts=1,
-            pause_s=terms.retry_pause_s,
-            tables=[bare],
-        )
+        _alone(session, build, place, bare, terms)
     attach = [Command(f"ALTER INDEX {quoted(index_schema, index)} ATTACH PARTITION {quoted(schema, name)}")]
     # Attaching the last one makes the table's index valid, with a lock on the index alone.
     in_transaction(session, seen.table, attach, terms, done, {seen.table.name: BUDGET})
     done.note("index built", partition, index=name)
+
+
+def _alone(session: Session, sql: str, place: str, table: str, terms: Terms) -> None:
+    """A command that cannot be inside a transaction; whoever holds up its locks is named."""
+    command = functools.partial(session.run_alone, Command(sql, place=place))
+    with_attempts(session, command, attempts=1, pause_s=terms.retry_pause_s, tables=[table])

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import bisect
 import datetime
+import functools
 import itertools
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -129,6 +131,7 @@ class Plan:
         not even the present is covered
     :ivar ahead: whole periods after the present one that are covered then
     :ivar standing: the same two before anything is done
+    :ivar present: when the present period begins
     """
 
     actions: tuple[Action, ...]
@@ -137,6 +140,7 @@ class Plan:
     ahead: int
     standing: tuple[int | None, int]
     periods: tuple[Period, ...] = field(default=())
+    present: int = LOWEST
 
     @property
     def alarming(self) -> tuple[Finding, ...]:
@@ -237,7 +241,10 @@ def make_plan(
     # A pending one gives its name up first.
     taken = set(occupied) | {p.name for p in seen if not p.pending}
     created: list[Partition] = []
+    exact = {(p.lower, p.upper) for p in attached}
     for period in wanted:
+        if (period.lower, period.upper) in exact:
+            continue
         pieces = uncovered(period.lower, period.upper, attached)
         if not pieces:
             continue
@@ -257,7 +264,7 @@ def make_plan(
     if ahead < desired.alarm:
         findings.append(too_few_ahead(desired, until, ahead))
     standing = _coverage(present, wanted, attached)
-    return Plan(tuple(actions), tuple(findings), until, ahead, standing, tuple(wanted))
+    return Plan(tuple(actions), tuple(findings), until, ahead, standing, tuple(wanted), present)
 
 
 def uncovered(lower: int, upper: int, partitions: Sequence[Partition]) -> list[tuple[int, int]]:
@@ -295,14 +302,15 @@ def _coverage(
 
 def _odd_bounds(attached: Sequence[Partition], wanted: Sequence[Period]) -> list[Finding]:
     """Partitions with a bound between two periods, but for those that only fill what others leave of one period."""
-    grid = sorted({instant for period in wanted for instant in (period.lower, period.upper)})
-    bounds = [bound for p in attached for bound in (p.lower, p.upper)]
+    regular = {instant for period in wanted for instant in (period.lower, period.upper)}
+    grid = sorted(regular)
+    shared = Counter(bound for p in attached for bound in (p.lower, p.upper))
     found = []
     for partition in attached:
         both = (partition.lower, partition.upper)
-        astray = [bound for bound in both if grid[0] <= bound <= grid[-1] and bound not in grid]
+        astray = [bound for bound in both if grid[0] <= bound <= grid[-1] and bound not in regular]
         within_one = bisect.bisect_right(grid, partition.lower) == bisect.bisect_left(grid, partition.upper)
-        if astray and not (within_one and all(bounds.count(bound) > 1 for bound in astray)):
+        if astray and not (within_one and all(shared[bound] > 1 for bound in astray)):
             found.append(_off_grid(partition, grid, astray))
     return found
 
@@ -336,8 +344,9 @@ def _off_grid(partition: Partition, grid: Sequence[int], astray: Sequence[int]) 
     off = [_from_nearest(bound, grid) for bound in astray]
     bounds = f"{shown(partition.lower)} to {shown(partition.upper)}"
     note = "Rows in it are found all the same; only its bounds are odd."
-    remedy = "state: repaired replaces it if it is empty, and fills the gaps beside it." + (
-        "" if partition.empty else f" {note}"
+    remedy = (
+        "state: repaired replaces it if it is empty, rebuilds it if its time is over, and fills the gaps beside it."
+        + ("" if partition.empty else f" {note}")
     )
     # Summer time moves one of two bounds by an hour, so a small set of distances is one zone as well.
     # All zones are whole quarters of an hour from UTC.
@@ -415,6 +424,7 @@ def moment(instant: int) -> datetime.datetime:
     return _EPOCH + datetime.timedelta(microseconds=instant)
 
 
+@functools.lru_cache(maxsize=4096)
 def shown(instant: int) -> str:
     """An instant for people and for SQL: ``2025-11-01 00:00:00+00``."""
     if instant in (LOWEST, HIGHEST):

@@ -11,7 +11,9 @@ from typing import Any
 from ansible.module_utils.rollout import partition_plan as plans
 from ansible.module_utils.rollout.connection import Command, Session
 from ansible.module_utils.rollout.errors import RolloutError
-from ansible.module_utils.rollout.partition_plan import HIGHEST, LOWEST, Desired, Partition
+from ansible.module_utils.rollout.partition_plan import HIGHEST, LOWEST, Desired, Partition, Plan
+from ansible.module_utils.rollout.partition_repair import names_to_give
+from ansible.module_utils.rollout.script import Script
 
 # A name such as Europe/Moscow or Etc/GMT+3. PostgreSQL also takes POSIX' "X+3", whose sign means the opposite.
 _ZONE = re.compile(r"(?:[A-Za-z_]+|[A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)\Z")
@@ -27,28 +29,48 @@ SELECT c.oid::bigint, c.relkind::text, pg_get_userbyid(c.relowner), p.partstrat:
   LEFT JOIN pg_type y ON y.oid = a.atttypid
  WHERE n.nspname = %(schema)s AND c.relname = %(table)s
 """
-# The session's zone is UTC, so that the text of a bound is read as it was printed.
-_PARTITIONS = r"""
-SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, h.inhdetachpending, b.text = 'DEFAULT',
-       CASE WHEN isfinite(b.lower::timestamptz) THEN (extract(epoch FROM b.lower::timestamptz) * 1000000)::bigint END,
-       CASE WHEN isfinite(b.upper::timestamptz) THEN (extract(epoch FROM b.upper::timestamptz) * 1000000)::bigint END
-  FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_class t ON t.oid = h.inhparent JOIN pg_namespace tn ON tn.oid = t.relnamespace
-  CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS text) e
-  CROSS JOIN LATERAL (SELECT e.text, substring(e.text FROM 'FROM \(''(.*)''\) TO') AS lower,
-                             substring(e.text FROM 'TO \(''(.*)''\)') AS upper) b
- WHERE tn.nspname = %(schema)s AND t.relname = %(table)s
+# The session's zone is UTC, so that the text of a bound is read as it was printed. Printing one takes the server ten
+# times as long as finding it; without MATERIALIZED it would print each of them anew in every place that mentions it.
+_PARTITIONS = """
+WITH child AS MATERIALIZED (
+    SELECT c.oid, n.nspname, c.relname, c.relkind, h.inhdetachpending, pg_get_expr(c.relpartbound, c.oid) AS bound
+      FROM pg_namespace tn JOIN pg_class t ON t.relnamespace = tn.oid
+      JOIN pg_partitioned_table p ON p.partrelid = t.oid AND p.partstrat = 'r' AND p.partnatts = 1
+      JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = p.partattrs[0]
+           AND a.atttypid IN ('timestamptz'::regtype, 'date'::regtype)
+      JOIN pg_inherits h ON h.inhparent = t.oid
+      JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE tn.nspname = %(schema)s AND t.relname = %(table)s
+), bounded AS MATERIALIZED (
+    SELECT *, nullif(split_part(split_part(bound, ' TO ', 1), $$'$$, 2), '')::timestamptz AS lower,
+           nullif(split_part(split_part(bound, ' TO ', 2), $$'$$, 2), '')::timestamptz AS upper
+      FROM child
+)
+SELECT oid::bigint, nspname, relname, relkind::text, inhdetachpending, bound = 'DEFAULT',
+       CASE WHEN isfinite(lower) THEN (extract(epoch FROM lower) * 1000000)::bigint END,
+       CASE WHEN isfinite(upper) THEN (extract(epoch FROM upper) * 1000000)::bigint END
+  FROM bounded
  ORDER BY 7 NULLS FIRST, 3
 """
+# PostgreSQL keeps an index of the table valid only as long as each partition has it, so that those of a thousand
+# partitions need not be looked at. A partition's own can become invalid without the table's noticing.
 _LACKING = """
-SELECT h.inhrelid::bigint, i.relname
-  FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
-  JOIN pg_index p ON p.indrelid = t.oid JOIN pg_class i ON i.oid = p.indexrelid
-  JOIN pg_inherits h ON h.inhparent = t.oid AND NOT h.inhdetachpending
+WITH doubtful AS MATERIALIZED (
+    SELECT p.indexrelid, p.indrelid, i.relname
+      FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+      JOIN pg_index p ON p.indrelid = t.oid JOIN pg_class i ON i.oid = p.indexrelid
+     WHERE n.nspname = %(schema)s AND t.relname = %(table)s
+       AND (NOT p.indisvalid OR p.indexrelid IN (
+            SELECT xi.inhparent FROM pg_index x JOIN pg_inherits xi ON xi.inhrelid = x.indexrelid
+             WHERE NOT (x.indisvalid AND x.indisready)))
+)
+SELECT h.inhrelid::bigint, d.relname
+  FROM doubtful d
+  JOIN pg_inherits h ON h.inhparent = d.indrelid AND NOT h.inhdetachpending
   JOIN pg_class c ON c.oid = h.inhrelid AND c.relkind IN ('r', 'p')
   LEFT JOIN (pg_index x JOIN pg_inherits xi ON xi.inhrelid = x.indexrelid)
-         ON xi.inhparent = p.indexrelid AND x.indrelid = h.inhrelid AND x.indisvalid AND x.indisready
- WHERE n.nspname = %(schema)s AND t.relname = %(table)s AND x.indexrelid IS NULL
+         ON xi.inhparent = d.indexrelid AND x.indrelid = h.inhrelid AND x.indisvalid AND x.indisready
+ WHERE x.indexrelid IS NULL
  ORDER BY 1, 2
 """
 _BEGINS = """
@@ -56,13 +78,12 @@ SELECT d::text, (extract(epoch FROM (d::timestamp AT TIME ZONE %(zone)s)) * 1000
   FROM unnest(%(days)s::date[]) d
 """
 _OCCUPIED = """
-SELECT r.name FROM (
-    SELECT c.relname, c.relnamespace, c.oid FROM pg_class c
-    UNION ALL SELECT t.typname, t.typnamespace, t.typrelid FROM pg_type t
-) r(name, namespace, oid)
- WHERE r.namespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s)
-   AND r.name LIKE %(like)s
-   AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = r.oid AND h.inhparent = %(oid)s::oid)
+SELECT w.name FROM unnest(%(names)s::text[]) AS w(name)
+  CROSS JOIN (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s) n
+ WHERE EXISTS (SELECT FROM pg_class c WHERE c.relname = w.name AND c.relnamespace = n.oid
+                  AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid AND inhparent = %(oid)s::oid))
+    OR EXISTS (SELECT FROM pg_type t WHERE t.typname = w.name AND t.typnamespace = n.oid
+                  AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = t.typrelid AND inhparent = %(oid)s::oid))
 """
 
 
@@ -107,8 +128,9 @@ class Seen:
     :ivar where: partition -> its schema and bare name
     :ivar oids: partition -> oid
     :ivar at: when each day that matters begins
-    :ivar occupied: relations and types with names like a partition's that are none
+    :ivar occupied: relations and types that have the name of a partition to be made, and are none
     :ivar in_default: rows in the DEFAULT partition by period; rows of no wanted period under ""
+    :ivar plan: what to do about it
     """
 
     table: Table
@@ -118,6 +140,7 @@ class Seen:
     at: Mapping[datetime.date, int]
     occupied: frozenset[str]
     in_default: Mapping[str, int]
+    plan: Plan
 
     def sql(self, partition: str) -> str:
         """A partition's name for use in SQL."""
@@ -127,7 +150,7 @@ class Seen:
 def look(
     session: Session, schema: str, desired: Desired, zone: str, today: datetime.date | None = None
 ) -> Seen:
-    """Read everything that a plan needs: two round trips; one more for a DEFAULT partition or odd bounds.
+    """Read everything that a plan needs, and make it: two round trips; one more where something is to be done.
 
     :param zone: name of the zone in which a period begins; for a key of type ``date`` it decides which day it is now
     :param today: instead of the server's day, for tests
@@ -145,58 +168,60 @@ def look(
     table = _table(schema, desired.table, found, today)
     days = plans.days_to_ask(desired, table.today)
     zone_of_bounds = "UTC" if table.key_type == "date" else zone
-    like = desired.table.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%") + "\\_%"
-    begins, occupied = session.run(
-        [
-            Command(_BEGINS, {"zone": zone_of_bounds, "days": [day.isoformat() for day in days]}),
-            Command(_OCCUPIED, {"schema": schema, "like": like, "oid": table.oid}),
-        ]
-    )
+    asked = {"zone": zone_of_bounds, "days": [day.isoformat() for day in days]}
+    begins = session.run([Command(_BEGINS, asked)])[0]
+    at = {datetime.date.fromisoformat(day): instant for day, instant in begins}
     lacks: dict[int, list[str]] = {}
     for oid, index in lacking:
         lacks.setdefault(oid, []).append(index)
-    where = {_label(row, schema): (row[1], row[2]) for row in children}
-    oids = {_label(row, schema): row[0] for row in children}
+    partitions = tuple(_partition(row, schema, tuple(lacks.get(row[0], ()))) for row in children)
     seen = Seen(
         table,
-        tuple(_partition(row, schema, tuple(lacks.get(row[0], ()))) for row in children),
-        where,
-        oids,
-        {datetime.date.fromisoformat(day): instant for day, instant in begins},
-        frozenset(name for (name,) in occupied),
+        partitions,
+        {partition.name: (row[1], row[2]) for partition, row in zip(partitions, children, strict=True)},
+        {partition.name: row[0] for partition, row in zip(partitions, children, strict=True)},
+        at,
+        frozenset(),
         {},
+        plans.make_plan(desired, table.today, at, partitions),
     )
-    return _rows(session, seen, desired)
+    return _looked_closer(session, seen, desired)
 
 
-def _rows(session: Session, seen: Seen, desired: Desired) -> Seen:
-    """Count the rows in DEFAULT, and ask which partitions with odd bounds are empty; nothing where there are none."""
-    first = plans.make_plan(desired, seen.table.today, seen.at, seen.partitions, seen.occupied)
+def _looked_closer(session: Session, seen: Seen, desired: Desired) -> Seen:
+    """Ask which names are taken, which partitions with odd bounds are empty, what is in DEFAULT; mostly nothing."""
+    table, first = seen.table, seen.plan
+    script = Script()
+    names = names_to_give(table.name, first, seen.partitions)
+    if names:
+        values = {"names": names, "schema": table.schema, "oid": table.oid}
+        script.add(Command(_OCCUPIED, values), name="occupied")
     odd = [f.name for f in first.findings if f.kind in (plans.WRONG_ZONE, plans.OFF_GRID)]
+    for name in odd:
+        script.add(Command(f"SELECT NOT EXISTS (SELECT FROM {seen.sql(name)})"), name=name)
     default = next((p.name for p in seen.partitions if p.default and not p.pending), None)
-    commands = [Command(f"SELECT NOT EXISTS (SELECT FROM {seen.sql(name)})") for name in odd]
     if default:
-        bounds = [seen.table.bound(period.lower) for period in first.periods]
-        bounds.append(seen.table.bound(first.periods[-1].upper))
-        commands.append(
-            Command(
-                f"SELECT width_bucket({quoted(seen.table.key)}, ARRAY[{', '.join(bounds)}]), count(*)"
-                f" FROM ONLY {seen.sql(default)} GROUP BY 1"
-            )
+        bounds = [table.bound(period.lower) for period in first.periods]
+        bounds.append(table.bound(first.periods[-1].upper))
+        counted = (
+            f"SELECT width_bucket({quoted(table.key)}, ARRAY[{', '.join(bounds)}]), count(*)"
+            f" FROM ONLY {seen.sql(default)} GROUP BY 1"
         )
-    if not commands:
+        script.add(Command(counted), name=default)
+    if not names and not odd and not default:
         return seen
-    answers = session.run(commands)
-    empty = {name: rows[0][0] for name, rows in zip(odd, answers, strict=False)}
+    script.run(session)
+    occupied = frozenset(name for (name,) in script.rows("occupied")) if names else seen.occupied
+    empty = {name: script.rows(name)[0][0] for name in odd}
     in_default: dict[str, int] = {}
     if default:
-        periods = first.periods
-        for bucket, count in answers[-1]:
-            name = periods[bucket - 1].name if 1 <= bucket <= len(periods) else ""
+        for bucket, count in script.rows(default):
+            name = first.periods[bucket - 1].name if 1 <= bucket <= len(first.periods) else ""
             in_default[name] = in_default.get(name, 0) + count
-        empty[default] = not answers[-1]
+        empty[default] = not in_default
     partitions = tuple(replace(p, empty=empty.get(p.name, p.empty)) for p in seen.partitions)
-    return replace(seen, partitions=partitions, in_default=in_default)
+    plan = plans.make_plan(desired, table.today, seen.at, partitions, occupied, in_default)
+    return replace(seen, partitions=partitions, occupied=occupied, in_default=in_default, plan=plan)
 
 
 def _table(schema: str, name: str, found: Sequence[tuple[Any, ...]], today: datetime.date | None) -> Table:

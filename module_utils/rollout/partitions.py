@@ -29,7 +29,6 @@ from ansible.module_utils.rollout.partition_plan import (
     Finding,
     Partition,
     Plan,
-    make_plan,
     shown,
     too_few_ahead,
 )
@@ -171,7 +170,14 @@ def maintain(open_session: Callable[[], FileSession], order: Order, *, check: bo
     :raises RolloutError: the table cannot be maintained, a lock cannot be had, another runner is at work
     """
     with open_session() as session:
-        observed = observe(session, order.schema, order.terms.ledger, order.terms.protected, alone=not check)
+        observed = observe(
+            session,
+            order.schema,
+            order.terms.ledger,
+            order.terms.protected,
+            alone=not check,
+            catalogued=False,
+        )
         order = replace(order, terms=replace(order.terms, protected=observed.protected))
         if check:
             return _foretold(session, order)
@@ -197,15 +203,15 @@ def checked(open_session: Callable[[], FileSession], order: Order) -> Outcome:
     """
     desired, ledger_schema = order.desired, order.terms.ledger
     with open_session() as session:
-        observe(session, order.schema, ledger_schema, order.terms.protected)
+        observe(session, order.schema, ledger_schema, order.terms.protected, catalogued=False)
         seen = look(session, order.schema, desired, order.zone, order.today)
         last = partition_record.last_run(session, ledger_schema, order.schema, desired.table)
-        plan = plan_of(seen, desired)
+        plan = seen.plan
         until, ahead = plan.standing
         found = [one for one in plan.findings if one.kind != AHEAD]
         if ahead < desired.alarm:
             found.append(too_few_ahead(desired, until, ahead))
-        found += _late(order, last)
+        found += late(f"{order.schema}.{desired.table}", last, order.max_age_days)
         as_it_stands = replace(plan, findings=tuple(found), covered_until=until, ahead=ahead)
         outcome = _outcome(session, as_it_stands, Done(), seen.partitions, seen.partitions)
     outcome.last_run = last
@@ -214,28 +220,32 @@ def checked(open_session: Callable[[], FileSession], order: Order) -> Outcome:
     return outcome
 
 
-def _late(order: Order, last: Mapping[str, Any]) -> list[Finding]:
-    table = f"{order.schema}.{order.desired.table}"
+def late(table: str, last: Mapping[str, Any], max_age_days: int) -> list[Finding]:
+    """Whether maintenance of a table ran of late, and ended well.
+
+    :param table: with its schema
+    :param last: what :func:`partition_record.last_run` gives
+    """
+    name = table.partition(".")[2]
     remedy = (
-        "Run playbooks/maintain.yml, and see why the schedule did not: systemctl status rollout-maintain."
+        "Run playbooks/maintain.yml, and see why the schedule did not: systemctl status rollout-maintain, or"
+        " cron.job_run_details where pg_cron does it."
     )
     if not last:
-        return [Finding(LATE, order.desired.table, f"no maintenance of {table} was ever recorded", remedy)]
-    if last["days"] > order.max_age_days:
+        return [Finding(LATE, name, f"no maintenance of {table} was ever recorded", remedy)]
+    if last["days"] > max_age_days:
         text = f"the last maintenance of {table} was {last['days']} days ago, at {last['ended_at']}"
-        return [Finding(LATE, order.desired.table, text, remedy)]
+        return [Finding(LATE, name, text, remedy)]
     if last["outcome"] == "failed":
         text = f"the last maintenance of {table}, at {last['ended_at']}, failed: {last['message']}"
-        return [
-            Finding(LATE, order.desired.table, text, "Mend what it says, then run playbooks/maintain.yml.")
-        ]
+        return [Finding(LATE, name, text, "Mend what it says, then run playbooks/maintain.yml.")]
     return []
 
 
 def _foretold(session: Session, order: Order) -> Outcome:
     seen = look(session, order.schema, order.desired, order.zone, order.today)
-    plan = plan_of(seen, order.desired)
-    told = partition_mending.told(seen, _repair_of(seen, plan)) if order.repair else []
+    plan = seen.plan
+    told = partition_mending.told(seen, _repair_of(seen)) if order.repair else []
     actions = told + [
         {"action": a.kind, "partition": a.name, "lower": shown(a.lower), "upper": shown(a.upper)}
         for a in plan.actions
@@ -251,18 +261,18 @@ def _carry_out(session: FileSession, order: Order, observed: Observation, done: 
     if partition_changes.resume(session, seen, observed.ledger, terms, done):
         seen = look(session, order.schema, desired, order.zone, order.today)
     if order.repair:
-        repair = _repair_of(seen, plan_of(seen, desired))
+        repair = _repair_of(seen)
         partition_mending.mend(session, seen, repair, observed.ledger, terms, done, order.batch_rows)
     if order.repair and done.actions:
         seen = look(session, order.schema, desired, order.zone, order.today)
-    for action in plan_of(seen, desired).actions:
+    for action in seen.plan.actions:
         if action.kind == CREATE:
             partition_changes.create(session, seen.table, action, terms, done)
         else:
             partition_changes.detach(session, seen, action, observed.ledger, terms, done)
     if done.actions:
         seen = look(session, order.schema, desired, order.zone, order.today)
-    plan = plan_of(seen, desired)
+    plan = seen.plan
     if plan.actions:
         left = ", ".join(f"{action.kind} {action.name}" for action in plan.actions)
         raise RolloutError(
@@ -290,20 +300,15 @@ def _prepare(session: Session, order: Order, observed: Observation) -> None:
         raise
 
 
-def plan_of(seen: Seen, desired: Desired) -> Plan:
-    """The plan for what was seen."""
-    return make_plan(desired, seen.table.today, seen.at, seen.partitions, seen.occupied, seen.in_default)
-
-
 def _refuse_unconfirmed(session: Session, order: Order) -> None:
     seen = look(session, order.schema, order.desired, order.zone, order.today)
-    repair = _repair_of(seen, plan_of(seen, order.desired))
+    repair = _repair_of(seen)
     if repair.needed:
         raise partition_mending.unconfirmed(seen, repair)
 
 
-def _repair_of(seen: Seen, plan: Plan) -> Repair:
-    return plan_repair(seen.table.name, plan, seen.partitions, seen.occupied, seen.in_default)
+def _repair_of(seen: Seen) -> Repair:
+    return plan_repair(seen.table.name, seen.plan, seen.partitions, seen.occupied, seen.in_default)
 
 
 def foreseen(partitions: Sequence[Partition], plan: Plan) -> list[Partition]:
@@ -325,6 +330,7 @@ def listing(partitions: Sequence[Partition]) -> str:
 def _outcome(
     session: Session, plan: Plan, done: Done, before: Sequence[Partition], after: Sequence[Partition]
 ) -> Outcome:
+    listed = listing(before)
     return Outcome(
         changed=bool(done.actions),
         healthy=not plan.alarming,
@@ -337,8 +343,8 @@ def _outcome(
         f" {'nothing' if plan.covered_until is None else shown(plan.covered_until)}",
         locks=done.locks,
         attempts=done.attempts,
-        before=listing(before),
-        after=listing(after),
+        before=listed,
+        after=listed if after is before else listing(after),
         round_trips=session.round_trips,
         seconds=round(session.seconds, 4),
     )

@@ -10,6 +10,7 @@ from ansible.module_utils.rollout import (
     precheck_control,
     precheck_database,
     precheck_host,
+    precheck_partitions,
 )
 from ansible.module_utils.rollout.findings import Finding, Verdict, not_tested
 from ansible.module_utils.rollout.precheck_demands import Demands, Known
@@ -59,6 +60,13 @@ ITEMS: tuple[Item, ...] = (
     Item("encoding", "The database's encoding", "database", precheck_database.encoding, "server"),
     Item("rights", "The login has the rights it needs", "database", precheck_database.rights, "rights"),
     Item("ownership", "Recorded tables belong to us", "database", precheck_database.ownership, "rights"),
+    Item(
+        "partitions",
+        "Tables by time reach far enough ahead",
+        "database",
+        precheck_partitions.partitions,
+        "partitions",
+    ),
     Item("connections", "The server has connections left", "database", precheck_database.connections),
     Item("disk", "There is room on the host", "host", precheck_host.disk, "disks"),
     Item("backup_disk", "There is room for a backup", "host", precheck_host.backup_disk, "backup_disk"),

@@ -234,7 +234,7 @@ def rights(known: Known, demands: Demands) -> Verdict:
         lacks.append(
             (f"{owner} may not make the scratch schema", f'GRANT CREATE ON DATABASE "{name}" TO "{owner}"')
         )
-    lacks += _ledger_lacks(found, login, name, demands.ledger)
+    lacks += _ledger_lacks(found, login, name, demands)
     if lacks:
         return _refused(
             demands,
@@ -253,7 +253,8 @@ def _refused(demands: Demands, expected: str, observed: str, hint: str, **eviden
     return warning(expected, f"{observed}; a run that writes would be refused", hint, **evidence)
 
 
-def _ledger_lacks(found: Mapping[str, Any], login: str, name: str, ledger: str) -> list[tuple[str, str]]:
+def _ledger_lacks(found: Mapping[str, Any], login: str, name: str, demands: Demands) -> list[tuple[str, str]]:
+    ledger = demands.ledger
     if not found["ledger_exists"]:
         if found["create_ledger"]:
             return []
@@ -263,18 +264,27 @@ def _ledger_lacks(found: Mapping[str, Any], login: str, name: str, ledger: str) 
                 f'GRANT CREATE ON DATABASE "{name}" TO "{login}"',
             )
         ]
-    poor = [
-        row["table"] for row in found["ledger"] if not (row["select"] and row["insert"] and row["update"])
-    ]
-    if found["use_ledger"] and not poor:
-        return []
-    return [
-        (
-            f"{login} may not read and write the ledger, schema {ledger}",
-            f'GRANT USAGE ON SCHEMA "{ledger}" TO "{login}"; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA'
-            f' "{ledger}" TO "{login}", or use the login that applied the schema before',
-        )
-    ]
+    grant = f'GRANT USAGE ON SCHEMA "{ledger}" TO "{login}"; GRANT {{}} ON ALL TABLES IN SCHEMA "{ledger}" TO "{login}"'
+    own = "or use the login that applied the schema before"
+    if not found["use_ledger"] or not all(
+        row["select"] and row["insert"] and row["update"] for row in found["ledger"]
+    ):
+        return [
+            (
+                f"{login} may not read and write the ledger, schema {ledger}",
+                f"{grant.format('SELECT, INSERT, UPDATE')}, {own}",
+            )
+        ]
+    kept = [row["table"] for row in found["ledger"] if not row["delete"]]
+    if demands.detaches and kept:
+        return [
+            (
+                f"{login} may not delete from {', '.join(f'{ledger}.{table}' for table in kept)}, which a detach by"
+                " retention does",
+                f"{grant.format('SELECT, INSERT, UPDATE, DELETE')}, {own}",
+            )
+        ]
+    return []
 
 
 def ownership(known: Known, demands: Demands) -> Verdict:

@@ -86,11 +86,13 @@ SELECT w.owner, r.oid IS NOT NULL, coalesce(pg_has_role(r.oid, 'MEMBER'), false)
   LEFT JOIN pg_roles r ON r.rolname = w.owner
   LEFT JOIN pg_namespace n ON n.nspname = %s LEFT JOIN pg_namespace l ON l.nspname = %s
 """
+# The last two: true as well where nobody needs the right. A detach by retention takes DELETE on what is recorded.
 _LEDGER_TABLES = """
 SELECT c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'INSERT'),
-       c.relname <> 'migration' OR has_table_privilege(c.oid, 'UPDATE')
+       c.relname = 'change' OR has_table_privilege(c.oid, 'UPDATE'),
+       c.relname = 'migration' OR has_table_privilege(c.oid, 'DELETE')
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = %s AND c.relname IN ('migration', 'change') AND c.relkind = 'r' ORDER BY 1
+ WHERE n.nspname = %s AND c.relname IN ('migration', 'change', 'detached') AND c.relkind = 'r' ORDER BY 1
 """
 # A session's login and database are known to everybody, its kind and state only to itself and to those who may read all
 # of them. What takes none of max_connections lacks one of the two: a worker of autovacuum has no login, a standby's
@@ -346,10 +348,9 @@ def _facts(answers: Mapping[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
         "owner", "owner_exists", "member", "schema_exists", "use_schema", "create_in_schema", "create_schema",
         "create_ledger", "create_database", "ledger_exists", "use_ledger",
     )  # fmt: skip
-    rights["ledger"] = _rows(answers["ledger"], "table", "select", "insert", "update")
-    rights["ledger_readable"] = (
-        rights["use_ledger"] and len(rights["ledger"]) == 2 and all(row["select"] for row in rights["ledger"])
-    )
+    rights["ledger"] = _rows(answers["ledger"], "table", "select", "insert", "update", "delete")
+    readable = {row["table"] for row in rights["ledger"] if row["select"]}
+    rights["ledger_readable"] = rights["use_ledger"] and {"migration", "change"} <= readable
     (counts,) = _rows(answers["counts"], "server", "database", "hidden")
     (replication,) = _rows(answers["replication"], "confirming", "hidden")
     tls = _rows(answers["tls"], "in_use", "version", "cipher")

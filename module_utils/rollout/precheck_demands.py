@@ -74,6 +74,7 @@ class Demands:
     :ivar long_transaction_s: a transaction older than this is one too many
     :ivar idle_in_transaction_s: a session that holds a transaction open and does nothing for longer, too
     :ivar services: names in PM2
+    :ivar detaches: whether a maintained table has a retention
     """
 
     disk_free_mb: int = 2048
@@ -99,3 +100,4 @@ class Demands:
     long_transaction_s: int = 60
     idle_in_transaction_s: int = 10
     services: Sequence[str] = ()
+    detaches: bool = False

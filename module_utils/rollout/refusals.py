@@ -157,7 +157,7 @@ def refuse(statement: Any, place: str, allowed_drops: Collection[str]) -> None:
         raise SourceError(
             f"{place}: GRANT ON ALL is not allowed: it reaches what nobody named", hint=_NAME_EACH
         )
-    for node in _nodes(statement):
+    for node in nodes(statement):
         _refuse_node(node, place, in_function=kind == "CreateFunctionStmt")
     for schema, name in _targets(statement, place):
         own_name(schema, name, place)
@@ -217,7 +217,7 @@ def _refuse_node(node: Any, place: str, in_function: bool) -> None:
         raise SourceError(f"{place}: set_config is not allowed in a migration: {_REASONS['VariableSetStmt']}")
 
 
-def _nodes(root: Any) -> Iterator[Any]:
+def nodes(root: Any) -> Iterator[Any]:
     """All nodes of a parse tree. Without recursion: a long chain of operators is a deep tree."""
     waiting = [root]
     while waiting:

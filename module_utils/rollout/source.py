@@ -24,6 +24,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 #: A rendered file larger than this is data, not a migration.
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
+#: Beside the migration and no part of it: what the success checklist tries it out with (checklist_samples_source.py).
+SAMPLES = "samples.yml"
 #: libyaml's, where PyYAML was built with it: eight times as fast with a thousand migrations.
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FOLDER = re.compile(r"(?P<id>[0-9]{4,})_(?P<name>[a-z0-9_]+)")
@@ -148,12 +150,12 @@ def _templates(path: Path) -> list[Path]:
     """The files that a migration runs, in order. Hidden files are editors' and not looked at."""
     found = []
     for item in sorted(path.iterdir()):
-        if item.name.startswith(".") or item.name in ("migration.yml", "README.md"):
+        if item.name.startswith(".") or item.name in ("migration.yml", SAMPLES, "README.md"):
             continue
         if not item.name.endswith(".sql.j2") or not item.is_file():
             raise SourceError(
                 f"{path.name}/{item.name} would not be run",
-                hint="A migration holds migration.yml, README.md and files that end with .sql.j2.",
+                hint=f"A migration holds migration.yml, {SAMPLES}, README.md and files that end with .sql.j2.",
             )
         found.append(item)
     return found

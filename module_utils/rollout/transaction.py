@@ -8,8 +8,9 @@ from typing import Any
 from ansible.module_utils.rollout.connection import Command
 from ansible.module_utils.rollout.locks import TableLock, mode_from_catalog
 
+# One text instead of a row each: with many partitions there are ten thousands of them.
 _KNOWN = """
-SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT coalesce(string_agg(c.oid::text, ' '), '') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'
 """
 # Relation locks are kept until the transaction ends, so what was taken at any time is still here.
@@ -48,7 +49,7 @@ def locks_from_rows(
     :param held: answer to :func:`held_locks`
     :param known: answer to :func:`known_relations`; None for a transaction that creates nothing
     """
-    existing = None if known is None else {oid for (oid,) in known}
+    existing = None if known is None else {int(oid) for (oids,) in known for oid in oids.split()}
     return [
         TableLock(name, mode_from_catalog(mode))
         for oid, name, mode in held

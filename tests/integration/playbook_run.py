@@ -27,13 +27,27 @@ class Run:
     output: str
 
 
+def program(name: str) -> str:
+    """Path of a program of ansible-core, beside the interpreter that runs the tests."""
+    return str(Path(sys.executable).parent / name)
+
+
 class Project:
     """A copy of the repository's Ansible side without anybody's vault.yml, and with a shell environment of its own.
 
     :param folder: where the copy is made; must not exist
     """
 
-    PARTS = ("ansible.cfg", "action_plugins", "inventory", "library", "module_utils", "playbooks", "roles")
+    PARTS = (
+        "ansible.cfg",
+        "action_plugins",
+        "callback_plugins",
+        "inventory",
+        "library",
+        "module_utils",
+        "playbooks",
+        "roles",
+    )
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,17 +75,10 @@ class Project:
         :param arguments: the program's name, such as ``ansible-playbook``, and its arguments
         :param environment: added to an environment without any ANSIBLE_* variable
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        settings = {
-            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
-            "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote-tmp"),
-            "LC_ALL": "C.UTF-8",
-            "NO_COLOR": "1",
-        }
         with subprocess.Popen(
-            [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
+            [program(arguments[0]), *arguments[1:]],
             cwd=self.folder,
-            env={**inherited, **settings, **(environment or {})},
+            env=self.environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -85,6 +92,17 @@ class Project:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
         return Run(process.returncode, output)
+
+    def environment(self, added: Mapping[str, str] | None = None) -> dict[str, str]:
+        """What an operator's shell would have; nothing of this process's own ANSIBLE_*."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        settings = {
+            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+            "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote-tmp"),
+            "LC_ALL": "C.UTF-8",
+            "NO_COLOR": "1",
+        }
+        return {**inherited, **settings, **(added or {})}
 
     def playbook(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Run:
         """Run ansible-playbook."""

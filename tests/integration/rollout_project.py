@@ -11,6 +11,7 @@ import yaml
 
 from sandbox.databases import Database
 from tests.integration.playbook_run import ROOT, Project, Run
+from tests.report_files import agreed, validate
 
 
 class RolloutProject(Project):
@@ -42,6 +43,7 @@ class RolloutProject(Project):
             "runtime_venv": sys.prefix,
             # There is no application beside most test databases.
             "gate_enabled": False,
+            "watch_enabled": False,
             "precheck_checkout": False,
             "precheck_flags": [],
             "precheck_sslmode": options["sslmode"],
@@ -53,6 +55,15 @@ class RolloutProject(Project):
             "backup_bin_dir": programs,
             "backup_required": with_net,
             "backup_override_reason": "" if with_net else "a test",
+            # Other tests run on the same machine.
+            "verify_checks": [{"id": "host_cpu", "window": 0.2, "severity": "warning"}],
+            "verify_interval": 0.3,
+            # What the inventory demands is what the role's own migrations make.
+            **(
+                {"verify_demands": {}, "verify_partitions": []}
+                if "schema_migrations_path" in variables
+                else {}
+            ),
             "pg_dbname": options["dbname"],
             "pg_sslmode": options["sslmode"],
             "pg_sslrootcert": options.get("sslrootcert", "unused"),
@@ -72,8 +83,13 @@ class RolloutProject(Project):
         return self.folder / "reports"
 
     def report(self) -> Any:
-        """The record of the latest run."""
-        return json.loads((self.reports / "latest/report.json").read_text())
+        """The record of the latest run, which is as its schema says; the files that were made of it agree."""
+        latest = self.reports / "latest"
+        report = json.loads((latest / "report.json").read_text())
+        validate(report)
+        if (latest / "report.html").exists():
+            agreed(latest)
+        return report
 
 
 def changed(run: Run) -> int:

@@ -205,6 +205,16 @@ def test_other_ways_to_call_it(
         assert project.report()["outcome"] == "failed"
 
 
+def test_tag_verify_brings_nothing_in(database: Database, tmp_path: Path) -> None:
+    database.mark_log()
+    run = RolloutProject(tmp_path / "project", database).playbook(
+        "apply.yml", "-i", "prod", "--tags", "verify"
+    )
+    assert run.code == 2, run.output
+    assert "has no migration for schema public" in run.output
+    assert database.ddl_log() == []
+
+
 def test_a_rehearsal_by_command_says_what_would_be_made_and_keeps_nothing(
     database: Database, tmp_path: Path
 ) -> None:

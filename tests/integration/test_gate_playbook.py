@@ -24,10 +24,12 @@ from tests.integration.command_runs import spellings
 from tests.integration.playbook_run import Run
 from tests.integration.rollout_project import RolloutProject, changed, tasks
 from tests.integration.test_application_gate import settle
+from tests.integration.watched_run import QUICK, watched
 from tests.runner import Runner
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(300)
+# Two runs may take their full time each.
+pytestmark = pytest.mark.timeout(700)
 
 WORKER = NAMES[1]
 FIRST, SECOND = "0001_business_tables", "0002_messages"
@@ -181,10 +183,11 @@ def ledger(application: Application) -> list[tuple[Any, ...]]:
 def test_a_healthy_application_keeps_its_client_through_the_run(
     application: Application, site: Callable[..., Site]
 ) -> None:
-    project = site()
+    project = site(**QUICK)
     before = session_store(application)
     checked = project.run_job("--check")
     assert checked.code == 0, checked.output
+    assert "watch 1/" not in checked.output
     assert "The application is well: 7 of 7 services online, WhatsApp connected." in checked.output
     assert not project.reports.exists()
     assert "app: gate before" not in checked.output
@@ -203,7 +206,15 @@ def test_a_healthy_application_keeps_its_client_through_the_run(
         "after the run",
     }
     assert [gate["state"] for gate in gates] == ["green"] * 4
-    pids = {json.dumps(sample["pids"][BAILEYS]) for gate in gates for sample in gate["samples"]}
+    for number, left in ((1, "0:01 left"), (5, "0:00 left")):
+        assert f"watch {number}/5 · 7/7 online · connected · 0 new errors · {left}" in run.output
+    watch = watched(project)
+    assert (watch["state"], watch["failed"], watch["on_red"]) == ("green", False, "fail")
+    # The first migration had not been applied then.
+    assert watch["baseline"]["of"] == "before the run"
+    assert watch["samples"][0]["database"]["size"] > watch["baseline"]["database"]["size"]
+    looks = [sample for one in (*gates, watch) for sample in one["samples"]]
+    pids = {json.dumps(sample["pids"][BAILEYS]) for sample in looks}
     assert len(pids) == 1, "the client is another process than before"
     # A backup may take an hour: what the application logs meanwhile must not be held against a migration.
     begun = tasks(run)
@@ -544,19 +555,30 @@ def asking(application: Application) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("tags", [(), ("--tags", "schema")], ids=["whole", "without the checklist"])
 def test_a_bot_that_stops_answering_takes_the_run_back(
-    application: Application, site: Callable[..., Site]
+    application: Application, site: Callable[..., Site], tags: tuple[str, ...]
 ) -> None:
     project = site(**asking(application))
     with meanwhile(application, SECOND_IN_FORCE, lambda: application.pm2.run("stop", WORKER) or True):
-        run = project.run_job()
+        run = project.run_job(*tags)
     assert run.code != 0
     # The control: it answered before, and nothing else was red.
     assert project.sections["message before"]["status"] == "passed"
     assert project.sections["gate after the run"]["state"] == "green"
     lines = message(run)
-    assert lines[0] == "RED after the run:"
-    assert "the bot does not answer" in lines[1]
+    if tags:
+        assert "verify" not in project.sections
+        assert lines[0] == "RED after the run:"
+        assert "the bot does not answer" in lines[1]
+    else:
+        # The rest of the checklist was evaluated besides.
+        verified = {one["id"]: one["status"] for one in project.sections["verify"]["findings"]}
+        assert [item for item, status in verified.items() if status == "failed"] == ["test_message"]
+        assert verified["triggers"] == verified["services"] == "passed"
+        assert lines[0].startswith("success checklist: 1 failed, ")
+        assert "; failed: test_message; " in lines[0]
+    assert project.sections["rollback"]["cause"] == "red_gate"
     assert f"Taken back: {SECOND}, {FIRST}." in lines
     # A green gate does not speak for the bot.
     assert project.sections["gate after the rollback"]["state"] == "green"

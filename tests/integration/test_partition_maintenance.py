@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,6 +74,58 @@ def test_check_mode_foretells_what_a_run_does_and_a_second_run_does_nothing(
     assert not job.run(check=True).changed
 
 
+@pytest.mark.parametrize(
+    "occupant",
+    [
+        "CREATE TABLE public.events_2026_03 (at timestamptz)",
+        "CREATE TYPE public.events_2026_03 AS (at timestamptz)",
+        "CREATE INDEX events_2026_03 ON public.events (at)",
+    ],
+)
+def test_a_name_that_is_taken_is_told_and_left_alone(
+    job: Maintenance, owner: psycopg.Connection, occupant: str
+) -> None:
+    owner.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.events_2026_04 (at timestamptz)")
+    owner.execute(occupant.encode())
+    done = job.run(alarm=0)
+    assert [(f["kind"], f["name"]) for f in done.findings] == [("occupied", "events_2026_03")]
+    assert [partition for _, partition in names(done.actions)] == [
+        f"events_{m}" for m in MONTHS if m != "2026_03"
+    ]
+
+
+def test_the_number_of_partitions_costs_no_round_trips(job: Maintenance) -> None:
+    """Not with nothing to do, and not to make one more."""
+    cost = []
+    for ahead in (3, 60):
+        job.desired = replace(job.desired, unit="day", first=TODAY, ahead=ahead)
+        job.run()
+        idle, one_more = job.run(), job.run(ahead=ahead + 1)
+        assert (len(idle.actions), len(one_more.actions)) == (0, 1)
+        cost.append((idle.round_trips, one_more.round_trips))
+    assert cost[0] == cost[1]
+
+
+def test_a_query_for_one_day_reads_one_of_many_partitions(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    job.desired = replace(job.desired, unit="day", first=TODAY, ahead=40)
+    job.run()
+
+    def read(query: str) -> int:
+        lines = owner.execute(f"EXPLAIN SELECT * FROM public.events {query}".encode()).fetchall()
+        return len(
+            {name for (line,) in lines for name in re.findall(r" on (events_\d{4}_\d\d_\d\d)\b", line)}
+        )
+
+    day = "at >= '2026-02-20 00:00:00+00' AND at < '2026-02-21 00:00:00+00'"
+    assert read(f"WHERE {day}") == 1
+    assert read("") == 41
+    # The control.
+    owner.execute("SET enable_partition_pruning = off")
+    assert read(f"WHERE {day}") == 41
+
+
 def test_a_partition_is_what_partition_of_makes(job: Maintenance, owner: psycopg.Connection) -> None:
     job.run(ahead=0)
     owner.execute(
@@ -100,7 +153,9 @@ def test_attaching_reads_no_row(job: Maintenance, owner: psycopg.Connection, wit
     with job.open(check=True) as session:
         table = look(session, "public", job.desired, "UTC", TODAY).table
     period = Period("events_2031_01", 1925_000_000_000_000, 1926_000_000_000_000)
-    owner.execute("CREATE TABLE public.events_2031_01 (LIKE public.events INCLUDING ALL)")
+    owner.execute(
+        f"CREATE TABLE public.events_2031_01 (LIKE public.events {partition_changes.LIKE})".encode()
+    )
     said: list[str] = []
     owner.add_notice_handler(lambda diagnostic: said.append(diagnostic.message_primary or ""))
     owner.execute("SET client_min_messages = 'debug1'")
@@ -473,6 +528,28 @@ class Writer(threading.Thread):
                     self.errors.append(str(error))
 
 
+class Queue(threading.Thread):
+    """Looks all the time who waits for a lock on a relation for reading or writing."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(daemon=True)
+        self.options = database.options
+        self.stopping = threading.Event()
+        self.looks = 0
+        self.seen = 0
+
+    def run(self) -> None:
+        waiting = (
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+            " AND mode IN ('AccessShareLock', 'RowExclusiveLock')"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with psycopg.connect(**self.options, autocommit=True) as connection:
+            while not self.stopping.is_set():
+                self.seen = max(self.seen, int(one(connection, waiting)))
+                self.looks += 1
+
+
 def test_no_insert_fails_while_partitions_come_and_go(
     job: Maintenance, database: Database, owner: psycopg.Connection
 ) -> None:
@@ -480,9 +557,11 @@ def test_no_insert_fails_while_partitions_come_and_go(
     fill(owner)
     rows = one(owner, "SELECT count(*) FROM public.events")
     writers = [Writer(database) for _ in range(2)]
+    queue = Queue(database)
     job.attempts = 10
-    for writer in writers:
-        writer.start()
+    threads: list[Writer | Queue] = [*writers, queue]
+    for thread in threads:
+        thread.start()
     try:
         for ahead in range(3, 9):
             job.run(ahead=ahead)
@@ -490,15 +569,44 @@ def test_no_insert_fails_while_partitions_come_and_go(
         mark = sum(w.written for w in writers)
         until(lambda: sum(w.written for w in writers) > mark, "nobody writes any more")
     finally:
-        for writer in writers:
-            writer.stopping.set()
-        for writer in writers:
-            writer.join(30)
+        for thread in threads:
+            thread.stopping.set()
+        for thread in threads:
+            thread.join(30)
     assert [w.errors for w in writers] == [[], []]
+    # How long a writer waits depends on the machine; that it waits for no lock does not.
+    assert queue.looks > 10
+    assert queue.seen == 0
     detached = [f"public.{k}" for (k,) in owner.execute("SELECT kept FROM rollout.detached").fetchall()]
     assert len(detached) == 2
     kept = sum(one(owner, f"SELECT count(*) FROM {name}") for name in detached)
     assert one(owner, "SELECT count(*) FROM public.events") + kept == rows + sum(w.written for w in writers)
+
+
+def test_partition_of_makes_writers_queue(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    """The control: the naive way, behind a report that reads the table."""
+    job.run()
+    writer, queue = Writer(database), Queue(database)
+
+    def make() -> None:
+        with database.connect() as naive:
+            naive.execute(
+                "CREATE TABLE public.events_2031_01 PARTITION OF public.events"
+                " FOR VALUES FROM ('2031-01-01 00:00:00+00') TO ('2031-02-01 00:00:00+00')"
+            )
+
+    with database.connect() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM public.events")
+        threads = (writer, queue, threading.Thread(target=make))
+        for thread in threads:
+            thread.start()
+        until(lambda: queue.seen > 0, "no writer waits")
+    writer.stopping.set()
+    queue.stopping.set()
+    for thread in threads:
+        thread.join(30)
 
 
 def test_the_writer_notices_a_month_without_partition(job: Maintenance, database: Database) -> None:

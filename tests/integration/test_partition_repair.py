@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from ansible.module_utils.rollout import partition_mending
+from ansible.module_utils.rollout import partition_copy, partition_mending
 from ansible.module_utils.rollout.connection import Command
 from ansible.module_utils.rollout.errors import RolloutError, StatementFailed
 
@@ -71,17 +71,26 @@ def test_another_zone_and_the_hole_it_left(job: Maintenance, owner: psycopg.Conn
         job.repair(confirmed=False)
     assert "replace events_2026_02: locks ACCESS EXCLUSIVE on events for a moment" in str(refusal.value)
     told = job.repair(check=True)
-    assert {"replace", "fill"} <= {action["action"] for action in told.actions}
+    assert {"rebuild", "replace", "fill"} <= {action["action"] for action in told.actions}
     before = rows(owner)
     done = job.repair()
     assert done.healthy, done.findings
     assert rows(owner) == before
     assert bounds(owner)["events_2026_02"] == "(2026-02-01 00:00:00+00) TO (2026-03-01 00:00:00+00)"
-    assert bounds(owner)["events_2025_11"] == "(2025-10-31 21:00:00+00) TO (2025-11-30 21:00:00+00)"
-    assert bounds(owner)["events_2025_11_30t210000"] == "(2025-11-30 21:00:00+00) TO (2025-12-01 00:00:00+00)"
+    assert bounds(owner)["events_2025_11"] == "(2025-11-01 00:00:00+00) TO (2025-12-01 00:00:00+00)"
+    assert bounds(owner)["events_2025_10_31t210000"] == "(2025-10-31 21:00:00+00) TO (2025-11-01 00:00:00+00)"
+    assert one(owner, "SELECT count(*) FROM public.events_2025_11_replaced") == 1
     assert one(owner, "SELECT count(*) FROM public.events_2026_02_replaced") == 0
     owner.execute("INSERT INTO public.events (at) VALUES ('2025-11-30 22:00:00+00')")
     assert not job.repair().changed
+
+
+def test_a_partition_that_has_the_name_of_another_period(job: Maintenance, owner: psycopg.Connection) -> None:
+    partition(owner, "events_2026_03", "2031-01-01 00:00:00+00", "2031-02-01 00:00:00+00")
+    found = job.run(alarm=0)
+    assert [(f["kind"], f["name"]) for f in found.findings] == [("occupied", "events_2026_03")]
+    assert job.repair().healthy
+    assert bounds(owner)["events_2026_03_01t000000"] == "(2026-03-01 00:00:00+00) TO (2026-04-01 00:00:00+00)"
 
 
 def test_a_row_that_comes_before_the_replacement_stops_it(
@@ -136,7 +145,7 @@ def test_an_interrupted_repair_goes_on_and_takes_what_changed_meanwhile(
 ) -> None:
     owner.execute("CREATE TABLE public.events_rest PARTITION OF public.events DEFAULT")
     fill(owner)
-    copy = partition_mending._copy_batch
+    copy = partition_copy.copy_batch
     batches: list[int] = []
 
     def killed(*arguments: object) -> int:
@@ -145,7 +154,7 @@ def test_an_interrupted_repair_goes_on_and_takes_what_changed_meanwhile(
         batches.append(1)
         return copy(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(partition_mending, "_copy_batch", killed)
+    monkeypatch.setattr(partition_copy, "copy_batch", killed)
     with pytest.raises(KeyboardInterrupt):
         job.repair(batch_rows=4)
     monkeypatch.undo()
@@ -166,7 +175,7 @@ def test_readers_and_writers_go_on_while_rows_are_copied(
     """Between any two batches every row is there, once; the application writes into the same month."""
     owner.execute("CREATE TABLE public.events_rest PARTITION OF public.events DEFAULT")
     fill(owner)
-    copy, seen = partition_mending._copy_batch, []
+    copy, seen = partition_copy.copy_batch, []
 
     def watched(*arguments: object) -> int:
         owner.execute("INSERT INTO public.events (at) VALUES ('2025-11-20 00:00:00+00')")
@@ -178,7 +187,7 @@ def test_readers_and_writers_go_on_while_rows_are_copied(
         )
         return copy(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(partition_mending, "_copy_batch", watched)
+    monkeypatch.setattr(partition_copy, "copy_batch", watched)
     assert job.repair(batch_rows=5).healthy
     assert len(seen) > 8
     assert [count for count, _ in seen] == list(range(61, 61 + len(seen)))
@@ -196,8 +205,8 @@ def test_a_copy_that_would_lose_a_row_is_not_exchanged(
         lost = "INSERT INTO" in text and "NOT EXISTS" in text
         return Command(text.replace("WHERE", "WHERE false AND", 1) if lost else text, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(partition_mending, "_copy_batch", lambda *_: 0)
-    monkeypatch.setattr(partition_mending, "Command", forgetful)
+    monkeypatch.setattr(partition_copy, "copy_batch", lambda *_: 0)
+    monkeypatch.setattr(partition_copy, "Command", forgetful)
     with pytest.raises(RolloutError, match="14 rows of events_2025_11 would leave events_rest, and 0 are in"):
         job.repair()
     assert rows(owner) == before
@@ -239,6 +248,25 @@ def test_an_index_that_a_partition_lacks_is_built_and_attached(
     assert one(owner, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'events_twice'::regclass")
     definition = one(owner, "SELECT pg_get_indexdef('events_2026_02_events_twice'::regclass)")
     assert definition.endswith("ON public.events_2026_02 USING btree (twice) WHERE (what <> 'y'::text)")
+    assert not job.repair().changed
+
+
+def test_an_index_that_became_invalid_on_one_partition_is_built_anew(
+    job: Maintenance, database: Database, owner: psycopg.Connection
+) -> None:
+    """The table's own index stays valid, so PostgreSQL says nothing."""
+    job.run()
+    with database.connect_admin() as admin:
+        admin.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.events_2026_02_what_idx'::regclass"
+        )
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.{}'::regclass"
+    assert one(owner, valid.format("events_what"))
+    found = job.run()
+    assert [(f["kind"], f["name"]) for f in found.findings] == [("index", "events_2026_02")]
+    done = job.repair()
+    assert done.healthy, done.findings
+    assert one(owner, valid.format("events_2026_02_what_idx"))
     assert not job.repair().changed
 
 

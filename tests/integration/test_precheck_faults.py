@@ -22,6 +22,7 @@ from ansible.module_utils.rollout import (
     precheck,
     precheck_database_reading,
     precheck_host_reading,
+    precheck_partitions_reading,
 )
 from ansible.module_utils.rollout.findings import Finding
 from ansible.module_utils.rollout.options import ConnectionOptions
@@ -41,12 +42,18 @@ from sandbox.roles import ensure_roles
 from sandbox.server import PostgresServer, random_name
 from tests import traces
 from tests.integration.test_precheck_role import RED_IN_A_RUN
+from tests.partitioned import Maintenance, make_events
 from tests.pgbouncer import pgbouncer
 from tests.waiting import until
 
 PROTECTED = ("whatsapp_auth", "whatsapp_keys")
 NOW = datetime(2025, 11, 9, 18, 30, tzinfo=UTC).timestamp()
 FLAG = "USE_LEGACY_SUPABASE"
+#: In most worlds it is not there yet.
+MAINTAINED = {
+    "schema": "public", "table": "events", "unit": "month", "zone": "UTC", "first": "", "ahead": 2, "alarm": 2,
+    "retention": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class World:
     host: precheck_host_reading.Questions
     demands: Demands
     control: dict[str, Any] = field(default_factory=dict)
+    maintained: dict[str, Any] = field(default_factory=lambda: MAINTAINED)
 
     def asked(self, **changes: Any) -> "World":
         return replace(self, host=replace(self.host, **changes))
@@ -82,9 +90,12 @@ class World:
 
     def findings(self) -> dict[str, Finding]:
         """Ask and judge."""
-        database = precheck_database_reading.read(
-            ConnectionOptions(**self.options), "rollout test", self.questions
-        )
+        options = ConnectionOptions(**self.options)
+        database = precheck_database_reading.read(options, "rollout test", self.questions)
+        if database["asked"]:
+            database["partitions"] = precheck_partitions_reading.read(
+                options, "rollout test", self.questions.ledger, [self.maintained], 3
+            )
         known = Known(
             control={
                 "now": NOW,
@@ -565,6 +576,14 @@ def publication(world: World) -> Iterator[World]:
 
 
 @contextmanager
+def too_little_ahead(world: World) -> Iterator[World]:
+    with world.database.connect() as owner:
+        make_events(owner)
+        Maintenance(world.database, today=None).run(first=None, ahead=1)
+    yield world
+
+
+@contextmanager
 def standby(world: World, servers: Servers) -> Iterator[World]:
     with servers.database(world, servers.standby) as other:
         yield other
@@ -648,6 +667,7 @@ FAULTS: dict[str, Fault] = {
     "time_zone": another_zone,
     "event_triggers": event_trigger,
     "publications": publication,
+    "partitions": too_little_ahead,
     "other_jobs": job_is_due,
 }
 FAULTS_OF_SERVERS: dict[str, FaultOfServers] = {
@@ -680,6 +700,7 @@ NAMES = {
     "time_zone": "Europe/Moscow",
     "event_triggers": "audit on ddl_command_end",
     "publications": "everything FOR ALL TABLES",
+    "partitions": "1 whole periods (month) ahead, fewer than 2",
     "other_jobs": "nightly backup at 19:00",
     "primary": "a standby",
     "connections": "max_connections 8, 3 of them reserved",
@@ -719,7 +740,9 @@ def assert_red_alone(found: dict[str, Finding], item: str, words: str) -> None:
     assert words in found[item].observed
     assert found[item].hint
     if found["database"].status == "passed":
-        assert {one.id for one in found.values() if one.status == "not_tested"} == set()
+        # A pooler may refuse sessions like those of maintenance.
+        refused = {"partitions"} if item == "pooler" else set()
+        assert {one.id for one in found.values() if one.status == "not_tested"} <= refused
 
 
 @pytest.mark.parametrize("item", FAULTS)
@@ -827,6 +850,41 @@ def test_a_ledger_that_may_not_be_read_is_red_and_never_called_ours(world: World
     assert found["rights"].status == "failed"
     assert "may not read and write the ledger" in found["rights"].observed
     assert found["ownership"].status == "not_tested"
+
+
+def test_a_maintained_table_is_green_until_nobody_maintains_it(world: World) -> None:
+    with world.database.connect() as owner:
+        make_events(owner)
+        assert "covers until" not in world.findings()["partitions"].observed
+        Maintenance(world.database, today=None).run(first=None, ahead=2)
+        found = world.findings()["partitions"]
+        assert (found.status, found.observed[:44]) == (
+            "passed",
+            "public.events: last maintenance 0 days ago (",
+        )
+        owner.execute("UPDATE rollout.maintenance SET ended_at = now() - interval '4 days'")
+        found = world.findings()["partitions"]
+        assert found.status == "warning"
+        assert "was 4 days ago" in found.observed
+        owner.execute("DELETE FROM rollout.maintenance")
+        assert "no maintenance of public.events was ever recorded" in world.findings()["partitions"].observed
+        owner.execute("DROP TABLE public.events; CREATE TABLE public.events (at timestamptz)")
+        assert "is not partitioned by RANGE" in world.findings()["partitions"].observed
+
+
+def test_a_detach_by_retention_needs_the_right_to_delete(finished: Database, tmp_path: Path) -> None:
+    """A ledger that another login made, with what the hint of an earlier release granted."""
+    Maintenance(finished, today=None).run(table="messages", first=None)
+    run_as_admin(
+        finished,
+        "ALTER TABLE rollout.change OWNER TO postgres",
+        "GRANT SELECT, INSERT, UPDATE ON rollout.change TO gen_user",
+    )
+    world = healthy(finished, tmp_path)
+    assert world.findings()["rights"].status == "passed"
+    found = world.demanding(detaches=True).findings()
+    assert_red_alone(found, "rights", "may not delete from rollout.change")
+    assert 'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "rollout"' in found["rights"].hint
 
 
 def test_what_a_rollout_recorded_is_looked_up_in_its_ledger(finished: Database, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_the_worst_come_first_and_the_heaviest_of_them() -> None:
 def test_they_are_counted() -> None:
     assert counts([GOOD, BAD, WORSE]) == {"failed": 2, "warning": 0, "not_tested": 0, "passed": 1}
     assert summary([GOOD, UNASKED, BAD]) == "1 failed, 1 not tested, 1 passed"
+    assert summary([ODD, ODD]) == "2 warnings"
     assert summary([]) == "nothing was asked"
 
 

@@ -10,7 +10,7 @@ from ansible.module_utils.rollout import partition_calendar as calendar
 from ansible.module_utils.rollout import partition_plan as plans
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.partition_plan import HIGHEST, LOWEST, Desired, Partition, Plan
-from ansible.module_utils.rollout.partition_repair import Repair, plan_repair
+from ansible.module_utils.rollout.partition_repair import Repair, names_to_give, plan_repair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,8 +58,10 @@ def after(plan: Plan, seen: list[Partition], count: int | None = None) -> list[P
 
 
 def mended(repair: Repair, seen: list[Partition]) -> list[Partition]:
-    kept = [partition for partition in seen if partition.name not in repair.replaced]
-    return [*kept, *(Partition(p.name, p.lower, p.upper, empty=True) for p in repair.filled)]
+    gone = {*repair.replaced, *(name for group in repair.rebuilt for name in group.sources)}
+    kept = [partition for partition in seen if partition.name not in gone]
+    rebuilt = [Partition(p.name, p.lower, p.upper, empty=False) for g in repair.rebuilt for p in g.targets]
+    return [*kept, *rebuilt, *(Partition(p.name, p.lower, p.upper, empty=True) for p in repair.filled)]
 
 
 def assert_each_instant_once(plan: Plan, seen: list[Partition]) -> None:
@@ -178,6 +180,23 @@ def test_foreign_tables_and_lacking_indexes_are_told() -> None:
     assert plan_repair("messages", plan, seen).indexed == ((seen[1].name, "idx_messages_phone"),)
 
 
+def test_only_what_is_over_and_alone_is_rebuilt() -> None:
+    """Three months of Moscow with rows; the present month is February."""
+    seen = [month(number, "Europe/Moscow", empty=False) for number in range(4)]
+
+    def rebuilt(partitions: list[Partition], occupied: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+        plan = plan_at(MONTHS, NOW, "UTC", partitions)
+        return [group.sources for group in plan_repair("messages", plan, partitions, occupied).rebuilt]
+
+    names = tuple(p.name for p in seen)
+    assert rebuilt(seen) == [names[:3]]
+    assert rebuilt([seen[0], *seen[2:]]) == [(names[0],), (names[2],)]
+    assert rebuilt([*seen, Partition("others", default=True, empty=True)]) == []
+    assert rebuilt([replace(seen[0], foreign=True), *seen[1:]]) == [names[1:3]]
+    assert rebuilt([replace(seen[0], lower=LOWEST), *seen[1:]]) == [names[1:3]]
+    assert rebuilt(seen, ("messages_2025_10_31t210000",)) == []
+
+
 def test_a_name_that_would_be_cut_off_is_refused() -> None:
     with pytest.raises(RolloutError, match="more than 63 bytes"):
         plan_at(replace(MONTHS, table="m" * 60), NOW, "UTC", [])
@@ -234,6 +253,8 @@ def test_whatever_the_clock_each_instant_has_one_partition(
         seen = after(plan_at(desired, now - datetime.timedelta(days=days), zone, seen), seen, done)
     plan = plan_at(desired, now, zone, seen)
     assert plan.alarming == ()
+    given_names = set(names_to_give("messages", plan, seen))
+    assert {action.name for action in plan.actions if action.kind == plans.CREATE} <= given_names
     seen = after(plan, seen)
     assert_each_instant_once(plan, seen)
     present = instant(now)
@@ -241,6 +262,7 @@ def test_whatever_the_clock_each_instant_has_one_partition(
     again = plan_at(desired, now, zone, seen)
     assert (again.actions, again.findings) == ((), ())
     assert (again.covered_until, again.ahead) == (plan.covered_until, plan.ahead)
+    assert names_to_give("messages", again, seen) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -252,7 +274,7 @@ def test_whatever_the_clock_each_instant_has_one_partition(
     ),
     CLOCKS,
 )
-def test_a_table_of_many_zones_is_repaired_without_moving_a_row(
+def test_a_table_of_many_zones_is_repaired_without_losing_a_row(
     desired: Desired, zone: str, history: list[tuple[str, int, int, bool]], now: datetime.datetime
 ) -> None:
     desired = nearby(desired, now)
@@ -263,12 +285,18 @@ def test_a_table_of_many_zones_is_repaired_without_moving_a_row(
     seen = after(plan_at(desired, now, zone, seen), seen)
     plan = plan_at(desired, now, zone, seen)
     repair = plan_repair("messages", plan, seen)
-    with_rows = {p for p in seen if p.empty is False}
+    made = [*repair.filled, *(p for group in repair.rebuilt for p in group.targets)]
+    assert {p.name for p in made} <= set(names_to_give("messages", plan, seen))
+    with_rows = [p for p in seen if p.empty is False]
     seen = mended(repair, seen)
-    assert with_rows <= set(seen)
+    # Whatever instant a row has, it has a place; what still takes rows keeps the one that it has.
+    ordered = sorted(seen, key=lambda p: p.lower)
+    assert [p for p in with_rows if plans.uncovered(p.lower, p.upper, ordered)] == []
+    assert [p for p in with_rows if p.upper > plan.present and p not in seen] == []
     assert_each_instant_once(plan, seen)
     again = plan_at(desired, now, zone, seen)
     assert (again.actions, again.alarming) == ((), ())
+    assert [f.name for f in again.findings if f.name not in {p.name for p in with_rows}] == []
     assert not plan_repair("messages", again, seen).needed
 
 

@@ -104,7 +104,8 @@ DATABASE: dict[str, Any] = {
         "ledger_exists": True,
         "use_ledger": True, "ledger_readable": True,
         "ledger": [
-            {"table": table, "select": True, "insert": True, "update": True} for table in ("change", "migration")
+            {"table": table, "select": True, "insert": True, "update": True, "delete": True}
+            for table in ("change", "migration")
         ],
     },
     "owners": [{"table": "companies", "owner": "gen_user", "ours": True}],
@@ -118,6 +119,12 @@ DATABASE: dict[str, Any] = {
     "event_triggers": [],
     "publications": [],
     "ages": [{"table": "public.whatsapp_keys", "age": 1000, "allowed": 200_000_000}],
+    "partitions": [
+        {
+            "table": "public.messages", "asked": True, "exists": True, "error": "", "ahead": 3,
+            "covered_until": "2026-03-01 00:00:00+00", "last_run": {"days": 0, "outcome": "done"}, "findings": [],
+        }
+    ],
 }  # fmt: skip
 APPLICATION: dict[str, Any] = {
     "services": {
@@ -160,6 +167,10 @@ class Case:
 
     def lock(self, **changes: Any) -> None:
         self.database["locks"].append({**LOCK, **changes})
+
+    def finding(self, kind: str, text: str) -> None:
+        found = {"kind": kind, "text": text, "remedy": "Run playbooks/maintain.yml."}
+        self.database["partitions"][0]["findings"].append(found)
 
     def setting(self, name: str, value: str, unit: str = "") -> dict[str, str]:
         self.database["settings"][name] = {"value": value, "unit": unit, "source": "database"}
@@ -257,6 +268,16 @@ RED: list[tuple[str, Change, str]] = [
     ),
     ("rights", lambda c: c.database["rights"]["ledger"][0].update(insert=False), "read and write the ledger"),
     (
+        "rights",
+        lambda c: (c.database["rights"]["ledger"][0].update(delete=False), c.demand(detaches=True)),
+        "may not delete from rollout.change",
+    ),
+    (
+        "partitions",
+        lambda c: (c.finding("gap", "a hole"), c.finding("not enough ahead", "rows are taken until")),
+        "rows are taken until",
+    ),
+    (
         "ownership",
         lambda c: c.database["owners"].append({"table": "clients", "owner": "root", "ours": False}),
         "clients belongs to root",
@@ -340,6 +361,12 @@ RED: list[tuple[str, Change, str]] = [
 ]
 #: The same for items that only warn, or warn as well.
 AMBER: list[tuple[str, Change, str]] = [
+    ("partitions", lambda c: c.finding("no recent maintenance", "9 days ago"), "9 days ago"),
+    (
+        "partitions",
+        lambda c: c.database["partitions"][0].update(error="is not partitioned by RANGE"),
+        "public.messages: is not partitioned by RANGE",
+    ),
     ("tls_ca", lambda c: c.host["ca"].update(expires=NOW + 86400), "it ends at 2025-11-10"),
     ("pooler", lambda c: c.database["pooler"].update(announced=[1, 2]), "keeps sessions apart"),
     (
@@ -375,6 +402,12 @@ AMBER: list[tuple[str, Change, str]] = [
 ]
 #: What is not configured or could not be asked is not tested, and says why.
 GREY: list[tuple[str, Change, str]] = [
+    ("partitions", lambda c: c.database.update(partitions=[]), "no table is maintained"),
+    (
+        "partitions",
+        lambda c: c.database["partitions"][0].update(asked=False, error="connection lost"),
+        "connection lost",
+    ),
     ("tls_ca", lambda c: c.host.update(ca=None), "no certificate of an authority is configured"),
     ("disk", lambda c: c.host.update(disks=[]), "no path is configured"),
     ("backup_disk", lambda c: c.host.update(backup_disk=None), "no folder for backups"),
@@ -403,6 +436,8 @@ GREEN: list[tuple[str, Change]] = [
     ("idle_in_transaction", lambda c: c.session(state="idle", transaction_s=None, state_s=900.0)),
     ("protected_locks", lambda c: c.lock(mode="ShareUpdateExclusiveLock", autovacuum=True)),
     ("rights", lambda c: c.database["rights"].update(ledger_exists=False)),
+    ("rights", lambda c: c.database["rights"]["ledger"][0].update(delete=False)),
+    ("partitions", lambda c: c.database["partitions"][0].update(exists=False, last_run={}, covered_until="")),
     ("ownership", lambda c: (c.database["rights"].update(ledger_exists=False), c.database.pop("owners"))),
     ("connections", lambda c: c.database["connections"].update(server=90)),
     ("session_timeouts", lambda c: c.database["settings"].pop("transaction_timeout")),

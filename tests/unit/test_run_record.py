@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.rollout import record as records
+from ansible.module_utils.rollout.errors import RolloutError
+from ansible.module_utils.rollout.record import assemble, new_run_id, outcome, pruned
 
-from action_plugins import run_record
-from action_plugins.run_record import ActionModule, assemble, new_run_id, outcome, pruned
+from action_plugins.run_record import ActionModule
 from tests.action_tasks import make_action
 
 SECRET = "hunter2"
@@ -110,7 +112,7 @@ def test_values_become_json() -> None:
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object()])
 def test_what_has_no_form_in_json_is_told_by_its_type_alone(value: Any) -> None:
-    with pytest.raises(AnsibleActionFail, match=f"a value of type {type(value).__name__} cannot be recorded"):
+    with pytest.raises(RolloutError, match=f"a value of type {type(value).__name__} cannot be recorded"):
         pruned({"deep": [value]})
 
 
@@ -123,7 +125,7 @@ def test_run_ids_sort_by_time_and_do_not_repeat() -> None:
     assert len(names) > 45
     assert all(re.fullmatch(r"20251109T183000Z-[0-9a-f]{4}", name) for name in names)
     assert max(names) < new_run_id(moment + datetime.timedelta(seconds=1))
-    assert all(run_record._RUN_ID.fullmatch(name) for name in names)
+    assert all(records._RUN_ID.fullmatch(name) for name in names)
 
 
 def test_a_run_begins_with_its_facts(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_run_begins_with_its_facts(tmp_path: Path) -> None:
     record = report(tmp_path, run_id)
     assert record["outcome"] == "running"
     assert record["run_id"] == run_id
-    assert record["format"] == run_record.FORMAT
+    assert record["format"] == records.FORMAT
     assert datetime.datetime.fromisoformat(record["began_at"]).tzinfo is not None
     assert (tmp_path / "latest").resolve() == (tmp_path / run_id).resolve()
 
@@ -265,3 +267,39 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     assert {host: len(body["sections"]) for host, body in hosts.items()} == {"a": 20, "b": 10, "c": 10}
     left = [path.name for path in (tmp_path / run_id).rglob(".*")]
     assert left == [".lock"], "temporary files stayed"
+
+
+# --- a run that is continued
+
+
+@pytest.mark.parametrize(("watched", "expected"), [("running", "succeeded"), ("green", "failed")])
+def test_a_watch_that_was_stopped_can_be_continued_and_nothing_else(
+    tmp_path: Path, watched: str, expected: str
+) -> None:
+    run_id = begin(tmp_path)
+    record = records.Record(tmp_path, run_id)
+    record.add("app", "watch", {"state": watched})
+    record.add("app", "stopped", {"failed": True, "interrupted": True, "task": "Watch", "msg": "Ctrl-C"})
+    assert report(tmp_path, run_id)["outcome"] == "failed"
+    begin(tmp_path, run_id)
+    record.add("app", "end", {})
+    whole = report(tmp_path, run_id)
+    assert whole["outcome"] == expected
+    kept = whole["hosts"]["app"]["sections"]["stopped before" if expected == "succeeded" else "stopped"]
+    assert kept["msg"] == "Ctrl-C"
+
+
+# --- conclusion
+
+
+def test_a_conclusion_stands_in_the_report_until_something_is_added(tmp_path: Path) -> None:
+    run_id = begin(tmp_path)
+    record = records.Record(tmp_path, run_id)
+    record.add("app", "rehearsal", {})
+    whole = record.conclude(lambda found: {"sentence": f"{found['outcome']}; call 12025550199"})
+    assert whole["summary"] == {"sentence": "running; call *********99"}
+    assert report(tmp_path, run_id) == whole
+    record.add("app", "end", {})
+    assert "summary" not in report(tmp_path, run_id)
+    with pytest.raises(RolloutError, match="was not begun"):
+        records.Record(tmp_path, "another").conclude(lambda found: {})

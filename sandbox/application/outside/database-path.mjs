@@ -11,16 +11,19 @@ const ADDRESS = '127.0.0.1';
 export class DatabasePath {
   #server;
   #port;
+  #host;
   #target;
   #delayMs = 0;
   #sockets = new Set();
 
   /**
    * @param {number} port where the application connects to
+   * @param {string} host of the database's server
    * @param {number} target port of the database's server
    */
-  constructor(port, target) {
+  constructor(port, host, target) {
     this.#port = port;
+    this.#host = host;
     this.#target = target;
   }
 
@@ -57,7 +60,7 @@ export class DatabasePath {
   }
 
   #relay(client) {
-    const database = net.connect(this.#target, ADDRESS);
+    const database = net.connect(this.#target, this.#host);
     client.on('data', (bytes) => database.write(bytes));
     // Timers of the same length fire in the order in which they were set, so the bytes keep their order.
     database.on('data', (bytes) => {

@@ -2,20 +2,20 @@
  * The world outside the application: WhatsApp, and the way to the database. One process, on loopback only.
  *
  * Environment: OUTSIDE_PORT (WhatsApp by WebSocket, control by HTTP), OUTSIDE_STATE (file for what WhatsApp remembers),
- * DATABASE_PATH_PORT (where the application connects to), DATABASE_PORT (the database's server).
+ * DATABASE_PATH_PORT (where the application connects to), DATABASE_HOST and DATABASE_PORT (the database's server).
  */
 import { WebSocketServer } from 'ws';
 import { DatabasePath } from './database-path.mjs';
 import { WhatsAppServer } from './whatsapp/server.mjs';
 import { controlServer } from './control.mjs';
 
-const { OUTSIDE_PORT, OUTSIDE_STATE, DATABASE_PATH_PORT, DATABASE_PORT } = process.env;
+const { OUTSIDE_PORT, OUTSIDE_STATE, DATABASE_PATH_PORT, DATABASE_HOST, DATABASE_PORT } = process.env;
 
 const log = (message, details = {}) =>
   process.stdout.write(`${JSON.stringify({ at: new Date().toISOString(), message, ...details })}\n`);
 
 const whatsapp = new WhatsAppServer(OUTSIDE_STATE, log);
-const databasePath = new DatabasePath(Number(DATABASE_PATH_PORT), Number(DATABASE_PORT));
+const databasePath = new DatabasePath(Number(DATABASE_PATH_PORT), DATABASE_HOST, Number(DATABASE_PORT));
 await databasePath.open();
 
 const server = controlServer(whatsapp, databasePath);

@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import pg from 'pg';
 import { logger } from './logger.mjs';
 
-const { POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DATABASE, POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_CA } = process.env;
+const { POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DATABASE, POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_CA,
+  POSTGRES_SERVER_NAME } = process.env;
 
 /** Slower than this is worth a line in the log, in ms. */
 const SLOW_MS = 500;
@@ -14,8 +15,8 @@ export const pool = new pg.Pool({
   database: POSTGRES_DATABASE,
   user: POSTGRES_USER,
   password: POSTGRES_PASSWORD,
-  // The certificate is for localhost. A sandbox whose PostgreSQL was built without TLS names no authority.
-  ssl: POSTGRES_CA ? { ca: fs.readFileSync(POSTGRES_CA), servername: 'localhost' } : false,
+  // Reached by another address than the certificate's name. A PostgreSQL without TLS names no authority.
+  ssl: POSTGRES_CA ? { ca: fs.readFileSync(POSTGRES_CA), servername: POSTGRES_SERVER_NAME } : false,
   application_name: process.env.SERVICE_NAME,
   max: 3,
   connectionTimeoutMillis: 10000,
