@@ -1,12 +1,15 @@
 """A small project whose playbook has everything that callback rollout must show: each thing is a word in capitals."""
 
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox.terminal import Shown, run_in_terminal
-from tests.integration.playbook_run import PLAYBOOK_TIMEOUT_S, Project
+from tests.integration.playbook_run import PLAYBOOK_TIMEOUT_S, Project, program
 
 #: Words that must be there, and how often: what two hosts say is there twice.
 ONCE = {
@@ -287,13 +290,12 @@ class ConsoleProject(Project):
 
     def command(self, *arguments: str) -> list[str]:
         """The playbook, with further arguments."""
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        return [program, "everything.yml", "-i", "hosts.yml", "--diff", *arguments]
+        return [program("ansible-playbook"), "everything.yml", "-i", "hosts.yml", "--diff", *arguments]
 
-    def settings(self, callback: str = "rollout", **more: str) -> dict[str, str]:
-        """The environment of a run."""
-        added = {
-            "ANSIBLE_STDOUT_CALLBACK": callback,
+    def environment(self, added: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Of a run by callback rollout, unless another one is named."""
+        settings = {
+            "ANSIBLE_STDOUT_CALLBACK": "rollout",
             "ANSIBLE_CONNECTION_PLUGINS": str(self.folder / "connection_plugins"),
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             # One host after the other, and sets in one order: two runs can be compared.
@@ -301,23 +303,32 @@ class ConsoleProject(Project):
             "PYTHONHASHSEED": "0",
         }
         unwanted = ("NO_COLOR", "PYTHONUNBUFFERED")
-        inherited = {name: value for name, value in self.environment(added).items() if name not in unwanted}
-        return {**inherited, **more}
+        inherited = {name: value for name, value in super().environment().items() if name not in unwanted}
+        return {**inherited, **settings, **(added or {})}
 
     def in_a_pipe(self, *arguments: str, callback: str = "rollout", **more: str) -> Shown:
         """A run whose output goes to a program."""
-        done = subprocess.run(
+        environment = {"ANSIBLE_STDOUT_CALLBACK": callback, **more}
+        run = self.run("ansible-playbook", *self.command(*arguments)[1:], environment=environment)
+        return Shown(run.code, run.output)
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A run that goes on; standard output can be read. With an exception, it and its forks are killed."""
+        with subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.settings(callback, **more),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
-            timeout=PLAYBOOK_TIMEOUT_S,
-            check=False,
-        )
-        return Shown(done.returncode, done.stdout)
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
 
     def in_a_terminal(self, *arguments: str, columns: int = 100, **more: str) -> Shown:
         """A run that somebody looks at."""
@@ -325,7 +336,7 @@ class ConsoleProject(Project):
             self.command(*arguments),
             columns=columns,
             folder=self.folder,
-            environment=self.settings(**more),
+            environment=self.environment(more),
             timeout_s=PLAYBOOK_TIMEOUT_S,
         )
 

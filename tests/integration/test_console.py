@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -218,42 +217,26 @@ def comparable(text: str) -> list[str]:
 def test_a_log_can_be_followed(project: ConsoleProject) -> None:
     """A line is in the pipe when it is shown, not when a block is full: the run waits until it was read."""
     seen = project.folder / "seen"
-    command = project.command(*GREEN, "-e", "patience=60")
-    with subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=project.settings(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    lines = []
+    with project.started(*GREEN, "-e", "patience=60") as process:
         assert process.stdout is not None
-        rest = []
         for line in process.stdout:
-            rest.append(line)
+            lines.append(line)
             if line.startswith("live 1/2"):
                 seen.touch()
     seen.unlink()
-    assert "was_seen is True" in "".join(rest)
+    assert "was_seen is True" in "".join(lines)
 
 
 def test_an_interrupted_run_says_where_it_was(project: ConsoleProject) -> None:
     shown = project.folder / "shown"
     shown.unlink(missing_ok=True)
-    with subprocess.Popen(
-        project.command(*GREEN, "-e", "patience=60"),
-        cwd=project.folder,
-        env=project.settings(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with project.started(*GREEN, "-e", "patience=60") as process:
         # Not as soon as the line is there: a worker that is interrupted while it hands on a line may keep Ansible
         # waiting for ever, whatever the callback.
         until(shown.exists, "the live line was not shown", patience_s=60)
         os.killpg(process.pid, signal.SIGINT)
-        told, _nothing = process.communicate()
+        told, _nothing = process.communicate(timeout=60)
     where = r"in \(3/11\) Show a live line"
     assert re.fullmatch(rf"The run ended before its end, after {SECONDS} {where}\.", told.splitlines()[-1])
 
