@@ -30,7 +30,9 @@ def installation() -> Path:
     if not re.fullmatch(r"/usr/lib/postgresql/\d+/bin", str(own.bindir)):
         pytest.skip(f"pg_cron and pg_partman are Debian's packages; PostgreSQL is {own.source}: {own.bindir}")
     if shutil.which("apt-get") is None:
-        pytest.skip("pg_cron and pg_partman are Debian's packages, and there is no apt-get to fetch them with")
+        pytest.skip(
+            "pg_cron and pg_partman are Debian's packages, and there is no apt-get to fetch them with"
+        )
     packages = [f"postgresql-{own.major}-{name}" for name in EXTENSIONS]
     try:
         root = unpacked(f"postgresql-{own.major}-extended", packages)

@@ -51,11 +51,9 @@ def test_the_application_never_noticed(site: Site) -> None:
 
 
 def test_the_backup_is_readable_and_nobody_elses(app) -> None:
-    folder = app.file("/home/deploy/rollout-backups")
+    folder = app.file(f"{app.user('deploy').home}/rollout-backups")
     assert (folder.user, folder.mode) == ("deploy", 0o700)
-    dump = app.check_output(
-        "grep --recursive --files-with-matches ^PGDMP /home/deploy/rollout-backups"
-    ).splitlines()
+    dump = app.check_output("grep --recursive --files-with-matches ^PGDMP %s", folder.path).splitlines()
     assert dump
     assert "TABLE DATA public whatsapp_keys" in app.check_output(f"pg_restore --list {dump[0]}")
 

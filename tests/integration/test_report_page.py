@@ -113,7 +113,9 @@ def test_what_is_shown_is_what_was_recorded(opened: dict[str, Opened]) -> None:
         "max_connections 100",
     ):
         assert told in text
-    assert "Not part of this run: checklist, watch, audit of the code's queries." in opened["fleet"].narrow.text
+    assert (
+        "Not part of this run: checklist, watch, audit of the code's queries." in opened["fleet"].narrow.text
+    )
 
 
 def test_a_page_that_is_not_so_is_noticed(opened: dict[str, Opened]) -> None:

@@ -285,8 +285,8 @@ def test_a_table_of_many_zones_is_repaired_without_losing_a_row(
     seen = after(plan_at(desired, now, zone, seen), seen)
     plan = plan_at(desired, now, zone, seen)
     repair = plan_repair("messages", plan, seen)
-    made = [*repair.filled, *(p for group in repair.rebuilt for p in group.targets)]
-    assert {p.name for p in made} <= set(names_to_give("messages", plan, seen))
+    periods = [*repair.filled, *(p for group in repair.rebuilt for p in group.targets)]
+    assert {p.name for p in periods} <= set(names_to_give("messages", plan, seen))
     with_rows = [p for p in seen if p.empty is False]
     seen = mended(repair, seen)
     # Whatever instant a row has, it has a place; what still takes rows keeps the one that it has.

@@ -168,9 +168,10 @@ class Case:
     def lock(self, **changes: Any) -> None:
         self.database["locks"].append({**LOCK, **changes})
 
-    def finding(self, kind: str, text: str) -> None:
+    def finding(self, kind: str, text: str) -> dict[str, str]:
         found = {"kind": kind, "text": text, "remedy": "Run playbooks/maintain.yml."}
         self.database["partitions"][0]["findings"].append(found)
+        return found
 
     def setting(self, name: str, value: str, unit: str = "") -> dict[str, str]:
         self.database["settings"][name] = {"value": value, "unit": unit, "source": "database"}
