@@ -397,6 +397,13 @@ CONTROLS = [
     ),
     Control(
         "access_paths",
+        "the index of a main query is dropped, and another could serve the few rows",
+        "DROP INDEX idx_bookings_company_datetime",
+        observed="A salon's bookings of a day: the planner uses idx_bookings_",
+        also=("indexes",),
+    ),
+    Control(
+        "access_paths",
         "the planner may not use indexes, in a table with many rows",
         "INSERT INTO companies (id, name, yclients_company_id) VALUES (1, 'Salon', 1);"
         "INSERT INTO clients (company_id, phone) SELECT 1, n::text FROM generate_series(1, 2000) n;"
