@@ -82,6 +82,12 @@ options:
     description: Longest wait for the lock on a table (ACCESS SHARE), milliseconds.
     type: int
     default: 1500
+  turn_timeout_s:
+    description:
+      - Longest wait for another backup that is being made in the same folder, seconds. Hosts of the inventory that are
+        one machine, a fleet's databases, take turns.
+    type: int
+    default: 900
   timeout_s:
     description: Longest run of one program and of one count, seconds.
     type: int
@@ -217,6 +223,7 @@ OPTIONS = {
     "bin_dir": {"type": "path", "default": ""},
     "run_id": {"type": "str", "default": "by hand"},
     "lock_timeout_ms": {"type": "int", "default": 1500},
+    "turn_timeout_s": {"type": "int", "default": 900},
     "timeout_s": {"type": "int", "default": 3600},
 }
 

@@ -39,6 +39,7 @@ from ansible.module_utils.rollout.options import ConnectionOptions
 _PARTIAL_PREFIX = ".partial-"
 _REMOVED_PREFIX = ".removed-"
 _LOCK = ".lock"
+_TURN_POLL_S = 0.2
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
@@ -105,7 +106,7 @@ def make(options: ConnectionOptions, settings: BackupSettings, *, check: bool = 
     with contextlib.ExitStack() as stack:
         removed: list[str] = []
         if not check:
-            stack.enter_context(locked(directory))
+            stack.enter_context(locked(directory, settings.turn_timeout_s))
             removed = _remove_left(directory)
         with backup_proof.open_session(options, settings, read_only=True) as session:
             snapshot = backup_contents.begin(session)
@@ -255,9 +256,10 @@ def _directory(settings: BackupSettings) -> Path:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path, turn_timeout_s: float = 0) -> Iterator[None]:
     """Make the folder where it is missing, and let one run at a time work in it.
 
+    :param turn_timeout_s: longest wait for another run, seconds
     :raises BackupRefused: others may enter it, it cannot be made, or another run works in it
     """
     try:
@@ -276,15 +278,26 @@ def locked(directory: Path) -> Iterator[None]:
             hint="Set backup_dir to a folder that this login may write, with room for the dump.",
         ) from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackupRefused(
-                f"another backup is being made in {directory}", hint="Wait for it, then run again."
-            ) from None
+        _take_turn(lock, directory, turn_timeout_s)
         yield
     finally:
         os.close(lock)
+
+
+def _take_turn(lock: int, directory: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                waited = f", and was not done after {timeout_s:g} s" if timeout_s else ""
+                raise BackupRefused(
+                    f"another backup is being made in {directory}{waited}",
+                    hint="Wait for it, then run again.",
+                ) from None
+        time.sleep(_TURN_POLL_S)
 
 
 def _remove_left(directory: Path) -> list[str]:

@@ -19,6 +19,7 @@ class BackupSettings:
     :ivar max_age_minutes: for :func:`verify`; 0 for any age
     :ivar bin_dir: folder of PostgreSQL's programs; empty looks for them
     :ivar lock_timeout_ms: longest wait for a lock on a table, milliseconds
+    :ivar turn_timeout_s: longest wait for another backup in the same folder, seconds
     :ivar timeout_s: longest run of one program, seconds
     """
 
@@ -34,4 +35,5 @@ class BackupSettings:
     run_id: str = "by hand"
     application_name: str = "rollout"
     lock_timeout_ms: int = 1500
+    turn_timeout_s: int = 900
     timeout_s: int = 3600

@@ -1,5 +1,6 @@
 """Dumps that are not what they seem, full disks, killed runs: nothing of it may pass for a backup."""
 
+import concurrent.futures
 import json
 import os
 import secrets
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -278,7 +280,22 @@ def test_two_backups_at_once_exclude_each_other(
     source: Database, good: backup_manifest.Manifest, tmp_path: Path
 ) -> None:
     with backup.locked(tmp_path / "backups"):
-        refuse(source, tmp_path, good, "another backup is being made")
+        refuse(source, tmp_path, good, "another backup is being made in [^,]*\n", turn_timeout_s=0)
+        refuse(source, tmp_path, good, "another .*, and was not done after 1 s\n", turn_timeout_s=1)
+
+
+def test_backups_of_one_machine_take_turns(
+    source: Database, good: backup_manifest.Manifest, tmp_path: Path
+) -> None:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with backup.locked(tmp_path / "backups"):
+            second = pool.submit(backup.make, options_of(source), settings_for(tmp_path, turn_timeout_s=60))
+            time.sleep(1)
+            assert not second.done()
+            assert left_in(tmp_path) == {good.folder.name}
+        made = second.result(120).backup
+    assert made is not None
+    assert left_in(tmp_path) == {good.folder.name, made.folder.name}
 
 
 def test_scratch_databases_of_killed_runs_are_removed_and_others_stay(source: Database) -> None:
