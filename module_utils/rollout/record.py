@@ -13,7 +13,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ from ansible.module_utils.rollout.masking import masked
 STOPPED = "stopped"
 #: Raised when the shape of report.json changes: docs/report.schema.json.
 FORMAT = 2
+#: What Ansible adds to a module's result, and what is for the next task only.
+_ADDED = frozenset(
+    ("invocation", "diff", "exception", "ansible_facts", "warnings", "deprecations", "rehearsal")
+)
 _RUN_ID = re.compile(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
 _SECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,120}")
 
@@ -72,27 +76,39 @@ def outcome(sections: Mapping[str, Any]) -> str:
 def pruned(value: Any) -> Any:
     """A module's result without what Ansible adds to it (its arguments, its own bookkeeping) and without diffs.
 
+    Those are taken out of the result itself, and of those of a loop. Further down the same names are somebody else's: a
+    pattern of the log is called ``exception``, and a table may be called ``warnings``.
+
     Texts are masked, but for SQL, which has to be what was sent.
 
     :raises RolloutError: a value that JSON has no form for; told by its type alone, it may be a secret
     """
     if isinstance(value, Mapping):
-        left_out = (
-            "invocation",
-            "diff",
-            "exception",
-            "ansible_facts",
-            "warnings",
-            "deprecations",
-            "rehearsal",
-        )
+        value = {
+            name: _each(item) if isinstance(item, list | tuple) else item for name, item in value.items()
+        }
+    return _as_json(_without_added(value))
+
+
+def _each(items: Sequence[Any]) -> list[Any]:
+    return [_without_added(item) for item in items]
+
+
+def _without_added(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {name: item for name, item in value.items() if name not in _ADDED}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
         return {
-            masked(str(name)): str(item) if name == "sql" and isinstance(item, str) else pruned(item)
+            masked(str(name)): str(item) if name == "sql" and isinstance(item, str) else _as_json(item)
             for name, item in value.items()
-            if name not in left_out and not str(name).startswith("_ansible")
+            if not str(name).startswith("_ansible")
         }
     if isinstance(value, list | tuple):
-        return [pruned(item) for item in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, datetime.date):

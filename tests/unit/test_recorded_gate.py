@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.rollout.log_patterns import DEFAULTS
 from ansible.module_utils.rollout.record import Record
 from ansible.module_utils.rollout.recorded_gate import Recorded, latest
 
@@ -38,6 +39,15 @@ def test_the_latest_green_gate_is_found_and_its_clock_is_ours(tmp_path: Path) ->
     assert found.since.startswith("run newer (")
     assert found.since.endswith(" UTC)")
     assert latest(tmp_path, "other", HOUR_S) == Recorded()
+
+
+def test_each_pattern_that_was_counted_is_found_again(tmp_path: Path) -> None:
+    counted = {one["name"]: 10 for one in DEFAULTS}
+    of_all = {"read": 500, "errors": 10, "problems": counted, "fatal": counted, "continuity": "proven"}
+    reference = {"counts": {"/var/log/bot.log": of_all}, "normal": {"bot": of_all}}
+    record(tmp_path, "run", "gate after the run", 600, reference=reference)
+    found = latest(tmp_path, "app", HOUR_S).reference
+    assert {name: found[name] for name in reference} == reference
 
 
 @pytest.mark.parametrize("state", ["red", "broken"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.rollout import log_patterns
 from ansible.module_utils.rollout import record as records
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.record import assemble, new_run_id, outcome, pruned
@@ -96,6 +97,12 @@ def test_arguments_and_bookkeeping_are_never_kept_however_deep() -> None:
     assert kept == {"changed": True, "results": [{"summary": "done"}], "notices": [{"message": "n"}]}
     assert SECRET in json.dumps(result)
     assert SECRET not in json.dumps(kept)
+
+
+def test_names_of_ansible_further_down_are_somebody_elses() -> None:
+    reference = {"normal": {"bot": {"problems": {one["name"]: 3 for one in log_patterns.DEFAULTS}}}}
+    section = {"reference": reference, "limits": {"problem_budgets": {"exception": 0}}, "warnings": ["w"]}
+    assert pruned(section) == {name: section[name] for name in ("reference", "limits")}
 
 
 def test_values_become_json() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.rollout import gate
 from ansible.module_utils.rollout.gate import BROKEN, GREEN, RED, Decision
+from ansible.module_utils.rollout.log_patterns import DEFAULTS
+from ansible.module_utils.rollout.record import pruned
 from ansible.module_utils.rollout.watch import RUNNING, Plan
 from ansible.module_utils.rollout.watch_figures import FigureLimits
 from ansible.module_utils.rollout.watch_loop import Limits, Seen, Watch, is_over
@@ -84,7 +86,7 @@ class Place:
 
     def record(self, section: Mapping[str, Any]) -> None:
         # As the record's file holds it.
-        self.section = json.loads(json.dumps(section))
+        self.section = json.loads(json.dumps(pruned(section)))
         self.sections.append(self.section)
 
     def watch(self, plan: Plan = PLAN, limits: Limits | None = None, **known: Any) -> Decision:
@@ -318,6 +320,16 @@ def test_the_baseline_is_that_of_the_first_process(place: Place) -> None:
     assert "pid 7, now 8" in place.remarks[0]
     # The control: a watch that begins anew knows nothing of it.
     assert place.watch().state == GREEN
+
+
+def test_what_was_normal_is_known_of_each_pattern(place: Place) -> None:
+    normal = {"read": 9, "errors": 1, "problems": {one["name"]: 9 for one in DEFAULTS}, "fatal": {}}
+    reference = {"normal": {API: normal}, "baseline_s": 30, "completed_at": 500.0}
+    place.events[15] = place.kill
+    with pytest.raises(Killed):
+        place.watch(reference=reference)
+    assert place.go_on().state == GREEN
+    assert place.section["reference"]["application"]["normal"] == {API: normal}
 
 
 @pytest.mark.parametrize("passed", [600.0, 36_000.0])
