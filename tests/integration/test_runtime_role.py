@@ -2,9 +2,12 @@
 
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,12 @@ pytestmark = pytest.mark.timeout(300)
 
 
 class Target:
-    """This machine as a host of an inventory, with the environment's folder in a temporary place."""
+    """This machine as a host of an inventory, with the environment's folder in a temporary place.
 
-    def __init__(self, folder: Path) -> None:
+    :param names: of the host; more than one is a fleet's databases on one machine.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str] = ("target",)) -> None:
         self.project = Project(folder / "project")
         # A space: a path is quoted wherever a shell reads it.
         self.venv = folder / "runtime venv"
@@ -42,12 +48,13 @@ class Target:
             json.dumps(
                 {
                     "application": {
-                        "hosts": {
-                            "target": {
+                        "hosts": dict.fromkeys(
+                            names,
+                            {
                                 "ansible_connection": "local",
                                 "ansible_python_interpreter": sys.executable,
-                            }
-                        },
+                            },
+                        ),
                         "vars": {
                             "required_variables": [
                                 {
@@ -175,6 +182,23 @@ def test_check_mode_names_the_playbook_and_makes_nothing(target: Target) -> None
     assert not target.venv.exists()
 
 
+def test_hosts_that_are_one_machine_make_it_once(tmp_path: Path, wheelhouse: Path) -> None:
+    target = Target(tmp_path, ("one", "two", "three"))
+    run = target.apply(runtime_wheelhouse=str(wheelhouse))
+    assert run.code == 0, run.output
+    counts = dict(re.findall(r"^(one|two|three) .*changed=(\d+)", run.output, re.MULTILINE))
+    assert counts == {"one": "4", "two": "0", "three": "0"}
+    assert target.python("import psycopg; print(psycopg.__version__)") == "3.3.9"
+
+
+def test_what_another_host_could_not_make_is_refused(tmp_path: Path) -> None:
+    run = Target(tmp_path, ("one", "two")).apply()
+    assert run.code != 0
+    told = " ".join(run.output.split())
+    assert "was to be made by one, which is the same machine as two, and lacks psycopg" in told
+    assert told.count('the step "Install the versions" failed') == 1
+
+
 def test_without_index_and_wheels_the_remedy_is_named(target: Target) -> None:
     run = target.apply()
     assert run.code != 0
@@ -247,4 +271,6 @@ def test_the_host_answers_for_itself(tmp_path: Path) -> None:
             text=True,
             check=True,
         )
-        assert json.loads(done.stdout) == {"python": version, "can_make_environment": True, "folder": state}
+        answer = json.loads(done.stdout)
+        assert platform.node() in answer.pop("machine")
+        assert answer == {"python": version, "can_make_environment": True, "folder": state}

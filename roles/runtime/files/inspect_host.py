@@ -6,6 +6,7 @@ Any Python from 2.7 on must be able to read this file: an old one is to be named
 import json
 import os
 import pkgutil
+import platform
 import sys
 
 
@@ -20,6 +21,16 @@ def folder_state(path):
     return "foreign"
 
 
+def machine():
+    """The same for all names of one machine; another for each container."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as source:
+            boot = source.read().strip()
+    except IOError:  # not Linux
+        boot = ""
+    return "%s %s %d" % (platform.node(), boot, os.stat("/").st_dev)
+
+
 modules = set(module[1] for module in pkgutil.iter_modules())
 print(
     json.dumps(
@@ -27,6 +38,7 @@ print(
             "python": "%d.%d" % sys.version_info[:2],
             # Debian and Ubuntu ship ensurepip, without which venv makes no pip, in a package of its own.
             "can_make_environment": "venv" in modules and "ensurepip" in modules,
+            "machine": machine(),
             "folder": folder_state(sys.argv[1]),
         }
     )
