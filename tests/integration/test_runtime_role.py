@@ -48,13 +48,13 @@ class Target:
             json.dumps(
                 {
                     "application": {
-                        "hosts": dict.fromkeys(
-                            names,
-                            {
+                        "hosts": {
+                            name: {
                                 "ansible_connection": "local",
                                 "ansible_python_interpreter": sys.executable,
-                            },
-                        ),
+                            }
+                            for name in names
+                        },
                         "vars": {
                             "required_variables": [
                                 {
@@ -196,7 +196,7 @@ def test_what_another_host_could_not_make_is_refused(tmp_path: Path) -> None:
     assert run.code != 0
     told = " ".join(run.output.split())
     assert "was to be made by one, which is the same machine as two, and lacks psycopg" in told
-    assert told.count('the step "Install the versions" failed') == 1
+    assert re.search(r"two : .*failed=1 .*rescued=0 ", told)
 
 
 def test_without_index_and_wheels_the_remedy_is_named(target: Target) -> None:
