@@ -2,7 +2,8 @@
 
 The file is COPY's text format through gzip: ``gunzip -c FILE | psql -c "COPY table FROM STDIN"`` restores it anywhere.
 Beside it lies a description in JSON with checksum, number of rows and columns. Nothing is dropped unless the file that
-lies there now is the one that was proven.
+lies there now is the one that was proven, and no archive ever takes the place of another: the table that it was made
+of may be gone.
 """
 
 from __future__ import annotations
@@ -53,16 +54,17 @@ def archive_all(
             continue
         proven = one.archive
         if one.state == "detached":
-            proven = archive(session, one, folder, terms.run_id)
+            proven = archive(session, table.database, one, folder, terms.run_id)
             session.run([partition_record.archived_command(terms.ledger, one.seq, proven)])
             done.note("archived", one.kept, archive=str(proven["file"]), sha256=str(proven["sha256"]))
         if drop and proven is not None:
             _drop(session, table, one, proven, terms, done)
 
 
-def archive(session: FileSession, one: Detached, folder: Path, run_id: str) -> dict[str, Any]:
+def archive(session: FileSession, database: str, one: Detached, folder: Path, run_id: str) -> dict[str, Any]:
     """Write one table to a file and prove it.
 
+    :param database: that the table is in; archives of several may lie in one folder
     :returns: file, sha256, rows, bytes, digest, columns, host: what the record keeps
     :raises RolloutError: what came back from the file is not what is in the table
     """
@@ -70,8 +72,9 @@ def archive(session: FileSession, one: Detached, folder: Path, run_id: str) -> d
     columns = session.run([Command(_COLUMNS, (one.relation,))])[0]
     listed = ", ".join(quoted(name) for name, _ in columns)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = folder / f"{one.kept_schema}.{one.kept}.copy.gz"
-    partial = target.with_name(f"{target.name}.{run_id}.partial")
+    # The record's number, because a month that is made anew and detached again is kept under the same name.
+    stem = ".".join((database, one.kept_schema, one.kept, str(one.seq))).replace("/", "_")
+    partial = folder / f"{stem}.{run_id}.partial"
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             # No file name and no time in the header: the same rows give the same file.
@@ -81,7 +84,6 @@ def archive(session: FileSession, one: Detached, folder: Path, run_id: str) -> d
             os.fsync(file.fileno())
         rows, digest = _prove(session, one, kept, listed, partial)
         described: dict[str, Any] = {
-            "file": str(target),
             "host": platform.node(),
             "sha256": checksum(partial),
             "bytes": partial.stat().st_size,
@@ -91,11 +93,35 @@ def archive(session: FileSession, one: Detached, folder: Path, run_id: str) -> d
             "lower": one.lower,
             "upper": one.upper,
         }
-        os.replace(partial, target)
+        target = _publish(partial, folder, stem)
     finally:
         partial.unlink(missing_ok=True)
+    described = {"file": str(target), **described}
     _describe(target.with_suffix(".json"), described)
+    _keep_names(folder)
     return described
+
+
+def _publish(partial: Path, folder: Path, stem: str) -> Path:
+    """Give a proven file its name, or the next one that is free: what lies there may be all that is left of a table."""
+    number = 1
+    while True:
+        target = folder / f"{stem}{'' if number == 1 else f'.{number}'}.copy.gz"
+        try:
+            os.link(partial, target)
+        except FileExistsError:
+            number += 1
+        else:
+            return target
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the disk keep the names in a folder, too: the tables may be dropped next."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _prove(session: FileSession, one: Detached, kept: str, listed: str, file: Path) -> tuple[int, str]:
@@ -178,3 +204,5 @@ def _describe(file: Path, described: Mapping[str, Any]) -> None:
         os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
     ) as opened:
         opened.write(json.dumps(dict(described), indent=1, ensure_ascii=False) + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())

@@ -13,6 +13,7 @@ from ansible.module_utils.rollout import partition_archive
 from ansible.module_utils.rollout.errors import RolloutError
 
 from sandbox.databases import Database
+from sandbox.server import PostgresServer
 from tests.partitioned import Maintenance, make_events, one
 
 KEPT = "events_2025_11_detached"
@@ -41,6 +42,11 @@ def rows(owner: psycopg.Connection, table: str) -> list[tuple[object, ...]]:
     return owner.execute(f"SELECT * FROM public.{table} ORDER BY id".encode()).fetchall()
 
 
+def archived(folder: Path) -> list[Path]:
+    """The archives in a folder, in order of their names."""
+    return sorted(folder.glob("*.copy.gz"))
+
+
 def exists(owner: psycopg.Connection, table: str) -> bool:
     return one(owner, "SELECT to_regclass(%s) IS NOT NULL", [f"public.{table}"]) is True
 
@@ -50,7 +56,7 @@ def test_an_archive_is_proven_recorded_and_restorable(
 ) -> None:
     done = job.archive(tmp_path / "archive", retention=2)
     assert [a["action"] for a in done.actions] == ["detached", "archived"]
-    file = tmp_path / "archive" / f"public.{KEPT}.copy.gz"
+    file = tmp_path / "archive" / f"{job.database.name}.public.{KEPT}.1.copy.gz"
     record = one(owner, "SELECT archive FROM rollout.detached WHERE state = 'archived'")
     assert record["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (record["rows"], record["file"]) == (100, str(file))
@@ -111,7 +117,7 @@ def test_nothing_is_dropped_whose_archive_or_rows_changed(
     job: Maintenance, owner: psycopg.Connection, tmp_path: Path
 ) -> None:
     job.archive(tmp_path, retention=2)
-    file = tmp_path / f"public.{KEPT}.copy.gz"
+    (file,) = archived(tmp_path)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + b"x")
     with pytest.raises(RolloutError, match="is not on this host as it was proven"):
@@ -130,3 +136,45 @@ def test_nothing_is_dropped_whose_archive_or_rows_changed(
         "dropped",
     ]
     assert not exists(owner, KEPT)
+    # The first archive is still what it was.
+    assert len(archived(tmp_path)) == 2
+    assert file.read_bytes() == whole
+
+
+def test_a_month_that_is_archived_again_keeps_its_first_archive(
+    job: Maintenance, owner: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Archived and dropped, made anew for rows that came late, archived under the same name."""
+    job.archive(tmp_path, drop=True, retention=2)
+    (first,) = archived(tmp_path)
+    whole = first.read_bytes()
+    job.run()
+    owner.execute("INSERT INTO public.events (at, what) VALUES ('2025-11-05 00:00:00+00', 'late')")
+    job.archive(tmp_path, drop=True, retention=2)
+    assert first.read_bytes() == whole
+    (second,) = set(archived(tmp_path)) - {first}
+    assert b"late" in gzip.decompress(second.read_bytes())
+    records = owner.execute("SELECT kept, archive->>'file' FROM rollout.detached ORDER BY seq").fetchall()
+    assert records == [(KEPT, str(first)), (KEPT, str(second))]
+
+
+def test_two_databases_may_share_a_folder(
+    job: Maintenance, owner: psycopg.Connection, tmp_path: Path, server: PostgresServer
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Database.create(server, tmp_path / "other")
+    try:
+        with other.connect() as connection:
+            make_events(connection)
+        twin = Maintenance(other)
+        twin.run()
+        job.archive(tmp_path, drop=True, retention=2)
+        (first,) = archived(tmp_path)
+        whole = first.read_bytes()
+        twin.archive(tmp_path, drop=True, retention=2)
+    finally:
+        other.drop()
+    assert first.read_bytes() == whole
+    assert [one.name.partition(".")[0] for one in archived(tmp_path)] == sorted(
+        [job.database.name, other.name]
+    )
