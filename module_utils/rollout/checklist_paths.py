@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.rollout.checklist_known import Attempt, Known
@@ -16,16 +17,38 @@ from ansible.module_utils.rollout.findings import Verdict
 FEW_ROWS = 1000
 
 
-def access_paths(known: Known, attempt: Attempt) -> Verdict:
-    """Each query of the samples finds one of its indexes: as the planner stands, or, where there are few rows, any
-    index without sequential scans.
+@dataclass
+class Found:
+    """How the queries found their way, where it is not the one that was meant.
 
-    Among few rows all indexes of a table cost the same, and the planner may take another of them.
+    :ivar forced: titles of those that read the few rows, and use an index once sequential scans are off
+    :ivar others: by title: the indexes that are used instead of the ones that are meant
+    """
+
+    forced: list[str] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        told = ""
+        if self.forced:
+            told += f"; {len(self.forced)} of them with sequential scans off, their tables have few rows"
+        if self.others:
+            others = (f"{title} by {used}" for title, used in self.others.items())
+            told += f"; by another index than meant, which costs the planner as little: {', '.join(others)}"
+        return told
+
+
+def access_paths(known: Known, attempt: Attempt) -> Verdict:
+    """Each query of the samples finds an index, as the planner stands or, where there are few rows, without sequential
+    scans; and an index that is meant for it is there.
+
+    Where a column has one value in all rows, as a single salon's number, indexes with it and without it cost the same,
+    and which of them the planner takes depends on the order in which they were made.
     """
     few = known.setting("access_paths", "few_rows", FEW_ROWS)
     judgement = Judgement(
-        f"each main query finds one of its indexes; with fewer than {few} rows, it is there, and once sequential scans"
-        " are off, the query finds it or another"
+        f"an index that is meant for each main query is there, and the query finds it or another; with fewer than {few}"
+        " rows, once sequential scans are off"
     )
     if not known.samples.access_paths:
         judgement.warn("the samples name no access path", "Add access_paths to samples.yml.")
@@ -41,53 +64,66 @@ def access_paths(known: Known, attempt: Attempt) -> Verdict:
         paths.append(path)
         probes += [[explain], [ask("SELECT set_config('enable_seqscan', 'off', true)"), explain]]
     came = attempt([], probes, True).came
-    forced = []
+    found = Found()
     for at, path in enumerate(paths):
-        if _judge(known, judgement, path, came[2 * at], came[2 * at + 1], few):
-            forced.append(path["title"])
-    honest = (
-        f"; {len(forced)} of them with sequential scans off, their tables have few rows" if forced else ""
-    )
+        _judge(known, judgement, path, came[2 * at], came[2 * at + 1], few, found)
     return judgement.verdict(
-        f"{len(paths)} queries found their index{honest}", without_sequential_scans=forced
+        f"{len(paths)} queries found an index{found}",
+        without_sequential_scans=found.forced,
+        by_other_indexes=found.others,
     )
 
 
 def _judge(
-    known: Known, judgement: Judgement, path: Mapping[str, Any], plain: Came, forced: Came, few: int
-) -> bool:
-    """Judge one path.
-
-    :return: whether only the plan without sequential scans shows the index
-    """
+    known: Known,
+    judgement: Judgement,
+    path: Mapping[str, Any],
+    plain: Came,
+    forced: Came,
+    few: int,
+    found: Found,
+) -> None:
+    """Judge one path."""
+    title, goal = path["title"], ", ".join(path["index"])
     refusal = plain.refusal or forced.refusal
     if refusal:
-        judgement.fail(f"{path['title']}: the query fails: {refusal}")
-        return False
-    goal = ", ".join(path["index"])
-    if _finds(known, plain.answers[0], path["index"]):
-        return False
-    tables = scanned(plain.answers[0])
-    rows = sum(max(known.measured["rows"].get(table, 0), 0) for table in tables)
-    if rows >= few:
-        used = ", ".join(sorted(_used(known, plain.answers[0]))) or "no index"
+        judgement.fail(f"{title}: the query fails: {refusal}")
+        return
+    explained = plain.answers[0]
+    used = _used(known, explained)
+    if used.intersection(path["index"]):
+        return
+    is_few = _rows(known, scanned(explained)) < few
+    if is_few:
+        used = _used(known, forced.answers[1])
+    named = ", ".join(sorted(used))
+    if is_few and (not used or not _usable(known, path["index"])):
         judgement.fail(
-            f"{path['title']}: reads {', '.join(sorted(tables))} with {rows:.0f} rows by {used} instead of {goal}",
+            f"{title}: the planner uses {named or 'none'} instead of {goal}, sequential scans being off"
+        )
+    elif not is_few and (
+        not used or _rows(known, _sequential(explained)) >= few or not _usable(known, path["index"])
+    ):
+        tables = scanned(explained)
+        judgement.fail(
+            f"{title}: reads {', '.join(sorted(tables))} with {_rows(known, tables):.0f} rows by"
+            f" {named or 'no index'} instead of {goal}",
             "ANALYZE the table; if it stays so, the index is not used.",
         )
-        return False
-    used = _used(known, forced.answers[1])
-    if not used or not _usable(known, path["index"]):
-        named = ", ".join(sorted(used)) or "none"
-        judgement.fail(
-            f"{path['title']}: the planner uses {named} instead of {goal}, sequential scans being off"
-        )
-        return False
-    return True
+    else:
+        if is_few:
+            found.forced.append(title)
+        if not used.intersection(path["index"]):
+            found.others[title] = named
 
 
-def _finds(known: Known, explained: Any, wanted: Collection[str]) -> bool:
-    return bool(_used(known, explained).intersection(wanted))
+def _rows(known: Known, tables: Collection[str]) -> float:
+    return sum(max(float(known.measured["rows"].get(table, 0)), 0.0) for table in tables)
+
+
+def _sequential(explained: Any) -> set[str]:
+    """The relations that a plan reads from end to end."""
+    return {str(node["Relation Name"]) for node in nodes(explained) if node["Node Type"] == "Seq Scan"}
 
 
 def _usable(known: Known, wanted: Collection[str]) -> bool:

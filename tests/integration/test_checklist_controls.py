@@ -414,6 +414,23 @@ CONTROLS = [
         observed="A client by phone: reads clients with 2000 rows by no index instead of",
         also=("size_growth",),
     ),
+    Control(
+        "access_paths",
+        "the index of a main query is dropped, in a table with many rows that another could serve",
+        "INSERT INTO companies (id, name, yclients_company_id) VALUES (1, 'Salon', 1);"
+        "INSERT INTO clients (id, company_id, phone) VALUES (1, 1, '70000000000');"
+        "INSERT INTO services (id, company_id, title, duration) VALUES (1, 1, 'Haircut', 3600);"
+        "INSERT INTO staff (id, company_id, name) VALUES (1, 1, 'Anna');"
+        "INSERT INTO bookings (company_id, client_id, service_id, staff_id, datetime, duration)"
+        " SELECT 1, 1, 1, 1, timestamptz '2026-01-01 00:00+00' + n * interval '2 hours', 60"
+        " FROM generate_series(1, 2000) n;"
+        "ANALYZE bookings; DROP INDEX idx_bookings_company_datetime",
+        observed=(
+            "A salon's bookings of a day: reads bookings with 2000 rows by idx_bookings_datetime instead of"
+            " idx_bookings_company_datetime"
+        ),
+        also=("indexes", "row_counts", "size_growth"),
+    ),
     # row_counts
     Control(
         "row_counts",
