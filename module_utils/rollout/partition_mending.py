@@ -40,6 +40,17 @@ _DELETE_TRIGGERS = """
 SELECT tgname FROM pg_trigger
  WHERE tgrelid = %s::oid AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 8 <> 0 ORDER BY 1
 """
+# PostgreSQL's own triggers carry out what a foreign key does when its row goes, so they are asked for by the key.
+_REFERENCES = """
+SELECT format('%%s of %%s', conname, conrelid::regclass) FROM pg_constraint
+ WHERE contype = 'f' AND confrelid = ANY(%s::oid[]) AND confdeltype IN ('c', 'n', 'd') AND conparentid = 0 ORDER BY 1
+"""
+# A subscriber would be told of the rows that leave, and not of those in the copy that is attached.
+_PUBLICATIONS = """
+SELECT DISTINCT p.pubname FROM pg_publication_tables p
+  JOIN pg_class c ON c.relname = p.tablename JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname
+ WHERE c.oid = ANY(%s::oid[]) ORDER BY 1
+"""
 _DEFINITION = """
 SELECT pg_get_indexdef(i.oid), n.nspname FROM pg_class i JOIN pg_namespace n ON n.oid = i.relnamespace
   JOIN pg_index x ON x.indexrelid = i.oid WHERE i.relname = %s AND x.indrelid = %s::oid
@@ -189,13 +200,7 @@ def _take_out_of_default(
     session: Session, seen: Seen, period: Period, terms: Terms, done: Done, batch_rows: int
 ) -> None:
     default = next(p for p in seen.partitions if p.default and not p.pending)
-    triggers = session.run([Command(_DELETE_TRIGGERS, (seen.oids[default.name],))])[0]
-    if triggers:
-        raise RolloutError(
-            f"{default.name} has triggers on DELETE ({', '.join(name for (name,) in triggers)}), which would take the"
-            " exchange for deletions",
-            hint="Disable them for the time of the repair.",
-        )
+    _refuse_followed(session, default.name, seen.oids[default.name], seen.table.oid)
     copy = partition_copy.begin(session, seen, period, [default], terms, done)
     session.run([f"SET statement_timeout = {partition_copy.TIMEOUT_MS}"])
     partition_copy.fill(session, copy, batch_rows)
@@ -207,6 +212,36 @@ def _take_out_of_default(
         lower=shown(period.lower),
         upper=shown(period.upper),
     )
+
+
+def _refuse_followed(session: Session, default: str, relation: int, table: int) -> None:
+    """Refuse where anything follows a row that leaves DEFAULT: it would take the exchange for a deletion.
+
+    :param relation: the DEFAULT partition's oid
+    :param table: the partitioned table's
+    """
+    both = ([table, relation],)
+    triggers, references, publications = session.run(
+        [Command(_DELETE_TRIGGERS, (relation,)), Command(_REFERENCES, both), Command(_PUBLICATIONS, both)]
+    )
+    for found, what, remedy in (
+        (triggers, "has triggers on DELETE", "Disable them for the time of the repair."),
+        (
+            references,
+            "is referenced by foreign keys that delete or change rows of their own",
+            "Make them ON DELETE NO ACTION for the time of the repair.",
+        ),
+        (
+            publications,
+            "is published",
+            "Take the table out of the publication, and bring the subscribers up to date afterwards.",
+        ),
+    ):
+        if found:
+            names = ", ".join(name for (name,) in found)
+            raise RolloutError(
+                f"{default} {what} ({names}), which would take the exchange for deletions", hint=remedy
+            )
 
 
 def _exchange(session: Session, seen: Seen, copy: Copy, default: str, terms: Terms, done: Done) -> int:

@@ -222,6 +222,24 @@ def test_a_copy_that_would_lose_a_row_is_not_exchanged(
             "CREATE TRIGGER deleted AFTER DELETE ON public.events FOR EACH ROW EXECUTE FUNCTION public.note()",
             r"events_rest has triggers on DELETE \(deleted\)",
         ),
+        *(
+            (
+                "CREATE TABLE public.notes (id bigint, at timestamptz, CONSTRAINT of_event FOREIGN KEY (id, at)"
+                f" REFERENCES public.{table} ON DELETE {action});"
+                "INSERT INTO public.notes SELECT id, at FROM public.events",
+                r"events_rest is referenced by foreign keys .* \(of_event of (public\.)?notes\)",
+            )
+            for table, action in (
+                ("events", "CASCADE"),
+                ("events", "SET NULL"),
+                ("events", "SET DEFAULT"),
+                ("events_rest", "CASCADE"),
+            )
+        ),
+        *(
+            (f"CREATE PUBLICATION changes FOR TABLE public.{table}", r"events_rest is published \(changes\)")
+            for table in ("events", "events_rest")
+        ),
     ],
 )
 def test_what_cannot_be_done_without_harm_is_refused(
@@ -233,6 +251,19 @@ def test_what_cannot_be_done_without_harm_is_refused(
     with pytest.raises(RolloutError, match=message):
         job.repair()
     assert rows(owner) == before == rows(owner, "events_rest")
+
+
+def test_a_foreign_key_that_only_refuses_stops_nothing_that_it_does_not_hold(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    owner.execute("CREATE TABLE public.events_rest PARTITION OF public.events DEFAULT")
+    before = fill(owner, 5)
+    owner.execute(
+        "CREATE TABLE public.notes (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES public.events)"
+    )
+    job.repair()
+    assert rows(owner) == before
+    assert rows(owner, "events_rest") == []
 
 
 def test_an_index_that_a_partition_lacks_is_built_and_attached(
