@@ -38,6 +38,9 @@ INDEX = "index"
 AHEAD = "not enough ahead"
 LATE = "no recent maintenance"
 
+#: What to do about a partition that is partitioned itself.
+BY_HAND = "Mend it by hand: it has partitions of its own, and no repair touches such a one."
+
 # Kinds of actions.
 FINALIZE = "finalize"
 CREATE = "create"
@@ -72,6 +75,7 @@ class Partition:
     :ivar upper: instant, exclusive; :data:`HIGHEST` for MAXVALUE
     :ivar pending: its concurrent detach was interrupted
     :ivar foreign: a foreign table: its rows are on another server
+    :ivar divided: partitioned itself: its rows are in partitions of its own
     :ivar empty: whether it holds no row; None where nobody asked
     :ivar lacks: indexes of the table that it has not, or has INVALID
     """
@@ -82,6 +86,7 @@ class Partition:
     default: bool = False
     pending: bool = False
     foreign: bool = False
+    divided: bool = False
     empty: bool | None = None
     lacks: tuple[str, ...] = ()
 
@@ -332,7 +337,7 @@ def _of_partition(partition: Partition) -> list[Finding]:
             INDEX,
             partition.name,
             f"{partition.name} has no valid index for {index} of the table",
-            "state: repaired builds it concurrently and attaches it.",
+            BY_HAND if partition.divided else "state: repaired builds it concurrently and attaches it.",
         )
         for index in partition.lacks
     ]
@@ -348,6 +353,8 @@ def _off_grid(partition: Partition, grid: Sequence[int], astray: Sequence[int]) 
         "state: repaired replaces it if it is empty, rebuilds it if its time is over, and fills the gaps beside it."
         + ("" if partition.empty else f" {note}")
     )
+    if partition.divided:
+        remedy = f"{BY_HAND} {note}"
     # Summer time moves one of two bounds by an hour, so a small set of distances is one zone as well.
     # All zones are whole quarters of an hour from UTC.
     plausible = all(abs(distance) <= _FURTHEST_ZONES and distance % (_HOUR // 4) == 0 for distance in off)
@@ -385,11 +392,12 @@ def _gap(period: Period, lower: int, upper: int) -> Finding:
 
 def _default_rows(default: Partition | None, period: Period, rows: int) -> Finding:
     name = default.name if default else "the DEFAULT partition"
+    divided = default is not None and default.divided
     return Finding(
         DEFAULT_ROWS,
         name,
         f"{name} holds {rows} rows of {period.name}, which can therefore not be attached",
-        "state: repaired copies them batch by batch, then exchanges them.",
+        BY_HAND if divided else "state: repaired copies them batch by batch, then exchanges them.",
     )
 
 

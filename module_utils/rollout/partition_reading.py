@@ -205,7 +205,7 @@ def _looked_closer(session: Session, seen: Seen, desired: Desired) -> Seen:
         bounds.append(table.bound(first.periods[-1].upper))
         counted = (
             f"SELECT width_bucket({quoted(table.key)}, ARRAY[{', '.join(bounds)}]), count(*)"
-            f" FROM ONLY {seen.sql(default)} GROUP BY 1"
+            f" FROM {seen.sql(default)} GROUP BY 1"
         )
         script.add(Command(counted), name=default)
     if not names and not odd and not default:
@@ -262,6 +262,7 @@ def _partition(row: Sequence[Any], schema: str, lacks: tuple[str, ...]) -> Parti
         default=default,
         pending=pending,
         foreign=kind == "f",
+        divided=kind == "p",
         lacks=lacks,
     )
 

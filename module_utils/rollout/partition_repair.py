@@ -1,7 +1,8 @@
 """What would mend a partitioned table that went wrong. Pure; an ordinary run never does this.
 
 Rows are taken out of a DEFAULT partition, and of partitions with odd bounds whose time is over. One that still takes
-rows keeps its bounds: every one of its rows is found, and the gaps beside it are filled.
+rows keeps its bounds: every one of its rows is found, and the gaps beside it are filled. One that is partitioned itself
+is never rebuilt, replaced or emptied: its rows are in partitions of its own, which a copy of it would lack.
 """
 
 from __future__ import annotations
@@ -81,15 +82,18 @@ def plan_repair(
     gone = {name for group in rebuilt for name in group.sources}
     made = [Partition(p.name, p.lower, p.upper) for group in rebuilt for p in group.targets]
     after = [*(p for p in seen if p.name not in gone), *made]
-    replaced = tuple(p.name for p in after if p.name in odd and p.empty)
+    replaced = tuple(p.name for p in after if p.name in odd and p.empty and not p.divided)
     staying = sorted(
         (p for p in after if not p.default and not p.pending and p.name not in replaced),
         key=lambda p: p.lower,
     )
     partitions = {p.name for p in after if p.name not in replaced}
+    out_of_reach = any(p.default and p.divided for p in seen)
     filled, emptied, solved = [], [], {*gone, *replaced}
     for period in plan.periods:
         pieces = uncovered(period.lower, period.upper, staying)
+        if (in_default or {}).get(period.name) and out_of_reach:
+            continue
         if (in_default or {}).get(period.name):
             # Pieces of a period cannot be told from one another in the count, so each of them is emptied.
             emptied += _named(table, period, pieces, partitions, occupied)
@@ -98,7 +102,8 @@ def plan_repair(
             filled += _named(table, period, pieces, partitions, occupied)
         if (pieces or _overlaps(period, made)) and period.name not in occupied:
             solved.add(period.name)
-    indexed = tuple((p.name, index) for p in staying if not p.foreign for index in p.lacks)
+    mendable = [p for p in staying if not p.foreign and not p.divided]
+    indexed = tuple((p.name, index) for p in mendable for index in p.lacks)
     solved |= {name for name, _ in indexed}
     beyond = tuple(found for found in plan.findings if found.name not in solved)
     return Repair(rebuilt, replaced, tuple(filled), tuple(emptied), indexed, beyond)
@@ -122,7 +127,7 @@ def _rebuilt(
         ),
         key=lambda p: p.lower,
     )
-    movable = [p for p in movable if not p.foreign and not p.pending]
+    movable = [p for p in movable if not p.foreign and not p.divided and not p.pending]
     names = {p.name for p in movable}
     staying = sorted((p for p in seen if p.name not in names and not p.pending), key=lambda p: p.lower)
     # What begins before the first period is a period of its own for this.

@@ -158,6 +158,26 @@ def test_a_month_that_is_archived_again_keeps_its_first_archive(
     assert records == [(KEPT, str(first)), (KEPT, str(second))]
 
 
+def test_a_month_that_is_partitioned_itself_is_archived_whole(
+    job: Maintenance, owner: psycopg.Connection, tmp_path: Path
+) -> None:
+    owner.execute(
+        "ALTER TABLE public.events DETACH PARTITION public.events_2025_11;"
+        "ALTER TABLE public.events_2025_11 RENAME TO plain;"
+        "CREATE TABLE public.events_2025_11 PARTITION OF public.events FOR VALUES FROM ('2025-11-01 00:00:00+00')"
+        " TO ('2025-12-01 00:00:00+00') PARTITION BY HASH (id);"
+        "CREATE TABLE public.half PARTITION OF public.events_2025_11 FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        "CREATE TABLE public.other_half PARTITION OF public.events_2025_11 FOR VALUES WITH (MODULUS 2, REMAINDER 1);"
+        "INSERT INTO public.events (id, at, what) SELECT id, at, what FROM public.plain"
+    )
+    job.archive(tmp_path, retention=2)
+    (file,) = archived(tmp_path)
+    assert len(gzip.decompress(file.read_bytes()).splitlines()) == 100
+    dropped = job.archive(tmp_path, drop=True, retention=2)
+    assert [(a["action"], a["rows"]) for a in dropped.actions] == [("dropped", "100")]
+    assert not exists(owner, KEPT) and not exists(owner, "half")
+
+
 def test_two_databases_may_share_a_folder(
     job: Maintenance, owner: psycopg.Connection, tmp_path: Path, server: PostgresServer
 ) -> None:

@@ -178,6 +178,30 @@ def test_a_rebuild_makes_nobody_wait_for_a_lock_that_it_has_not(
         assert len(rows(owner)) == len(before) + written
 
 
+def test_a_month_that_is_partitioned_itself_keeps_its_bounds_and_rows(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    """Its rows are in partitions of its own: a copy of it alone would be empty, and would count as complete."""
+    owner.execute(
+        "ALTER TABLE public.events DETACH PARTITION public.events_2025_11;"
+        "CREATE TABLE public.divided PARTITION OF public.events FOR VALUES FROM ('2025-10-31 21:00:00+00')"
+        " TO ('2025-11-30 21:00:00+00') PARTITION BY HASH (id);"
+        "CREATE TABLE public.half PARTITION OF public.divided FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        "CREATE TABLE public.other_half PARTITION OF public.divided FOR VALUES WITH (MODULUS 2, REMAINDER 1);"
+        "INSERT INTO public.events (id, at, what) SELECT id, at, what FROM public.events_2025_11;"
+        "DROP TABLE public.events_2025_11; CREATE INDEX events_at ON ONLY public.events (at)"
+    )
+    before, shape = rows(owner), bounds(owner)["divided"]
+    told = job.repair(check=True).actions
+    assert "divided" not in {name for one in told for name in one["partition"].split(", ")}
+    done = job.repair()
+    assert rows(owner) == before
+    assert bounds(owner)["divided"] == shape
+    found = {f["kind"]: f["remedy"] for f in done.findings if f["name"] == "divided"}
+    assert set(found) == {"wrong zone", "index"}
+    assert all(remedy.startswith("Mend it by hand") for remedy in found.values())
+
+
 def test_a_name_that_is_taken_leaves_the_months_as_they_are(
     job: Maintenance, owner: psycopg.Connection
 ) -> None:

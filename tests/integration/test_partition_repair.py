@@ -140,6 +140,30 @@ def test_rows_in_default_are_taken_out_batch_by_batch(job: Maintenance, owner: p
     assert one(owner, "SELECT obj_description('events_2025_11'::regclass)") is None
 
 
+def test_rows_of_a_default_partition_that_is_partitioned_itself_are_told_and_left(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    owner.execute(
+        "CREATE TABLE public.events_rest PARTITION OF public.events DEFAULT PARTITION BY HASH (id);"
+        "CREATE TABLE public.whole PARTITION OF public.events_rest FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+    )
+    before = fill(owner, 5)
+    done = job.repair()
+    assert [(f["kind"], f["remedy"][:15]) for f in done.findings] == [("rows in default", "Mend it by hand")]
+    assert rows(owner) == before == rows(owner, "events_rest")
+
+
+def test_an_empty_partition_that_is_partitioned_itself_keeps_its_bounds(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    owner.execute(
+        "CREATE TABLE public.divided PARTITION OF public.events FOR VALUES FROM ('2026-01-31 21:00:00+00')"
+        " TO ('2026-02-28 21:00:00+00') PARTITION BY HASH (id)"
+    )
+    job.repair()
+    assert "divided" in bounds(owner)
+
+
 def test_an_interrupted_repair_goes_on_and_takes_what_changed_meanwhile(
     job: Maintenance, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
