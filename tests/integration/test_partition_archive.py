@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from ansible.module_utils.rollout import partition_archive
-from ansible.module_utils.rollout.errors import RolloutError
+from ansible.module_utils.rollout.errors import RolloutError, StatementFailed
 
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
@@ -176,6 +176,23 @@ def test_a_month_that_is_partitioned_itself_is_archived_whole(
     dropped = job.archive(tmp_path, drop=True, retention=2)
     assert [(a["action"], a["rows"]) for a in dropped.actions] == [("dropped", "100")]
     assert not exists(owner, KEPT) and not exists(owner, "half")
+
+
+def test_rows_that_a_policy_hides_are_not_lost(
+    job: Maintenance, owner: psycopg.Connection, tmp_path: Path
+) -> None:
+    """The archive would hold half of them, and prove equal to the half that is seen."""
+    owner.execute(
+        "ALTER TABLE public.events_2025_11 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY even ON public.events_2025_11 USING (id % 2 = 0)"
+    )
+    with pytest.raises(StatementFailed, match="affected by row-level security policy"):
+        job.archive(tmp_path, drop=True, retention=2)
+    assert archived(tmp_path) == []
+    owner.execute(f"ALTER TABLE public.{KEPT} NO FORCE ROW LEVEL SECURITY".encode())
+    assert len(rows(owner, KEPT)) == 100
+    done = job.archive(tmp_path, drop=True, retention=2)
+    assert [(a["action"], a["rows"]) for a in done.actions if "rows" in a] == [("dropped", "100")]
 
 
 def test_two_databases_may_share_a_folder(

@@ -202,6 +202,19 @@ def test_a_month_that_is_partitioned_itself_keeps_its_bounds_and_rows(
     assert all(remedy.startswith("Mend it by hand") for remedy in found.values())
 
 
+def test_months_with_rows_that_a_policy_hides_are_not_rebuilt(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    owner.execute(
+        "ALTER TABLE public.events_2025_11 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY even ON public.events_2025_11 USING (id % 2 = 0)"
+    )
+    before, shapes = rows(owner), bounds(owner)
+    with pytest.raises(StatementFailed, match="affected by row-level security policy"):
+        job.repair()
+    assert (rows(owner), shapes.items() <= bounds(owner).items()) == (before, True)
+
+
 def test_a_name_that_is_taken_leaves_the_months_as_they_are(
     job: Maintenance, owner: psycopg.Connection
 ) -> None:

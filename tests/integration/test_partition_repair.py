@@ -153,6 +153,19 @@ def test_rows_of_a_default_partition_that_is_partitioned_itself_are_told_and_lef
     assert rows(owner) == before == rows(owner, "events_rest")
 
 
+def test_rows_in_default_that_a_policy_hides_are_not_counted_as_none(
+    job: Maintenance, owner: psycopg.Connection
+) -> None:
+    owner.execute("CREATE TABLE public.events_rest PARTITION OF public.events DEFAULT")
+    fill(owner, 5)
+    owner.execute(
+        "ALTER TABLE public.events_rest ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY even ON public.events_rest USING (false)"
+    )
+    with pytest.raises(StatementFailed, match="affected by row-level security policy"):
+        job.run()
+
+
 def test_an_empty_partition_that_is_partitioned_itself_keeps_its_bounds(
     job: Maintenance, owner: psycopg.Connection
 ) -> None:
