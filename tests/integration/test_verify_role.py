@@ -164,6 +164,42 @@ def test_the_inventory_says_which_red_item_takes_the_run_back(
         assert [line for line in lines if line.startswith("In force since this run, and staying: ")]
 
 
+def test_since_an_earlier_run_as_many_lines_are_normal_as_in_a_watch(
+    database: Database, tmp_path: Path
+) -> None:
+    log = tmp_path / "shop.log"
+    log.write_text("2025-11-09 21:30:00: info: Listening\n")
+    project = RolloutProject(
+        tmp_path / "project",
+        database,
+        gate_enabled=True,
+        gate_pm2_home="",
+        gate_services=[],
+        gate_whatsapp_health_url="",
+        gate_logs={"shop": [str(log)]},
+        gate_default_patterns=False,
+        gate_baseline_samples=2,
+        gate_samples=2,
+        gate_red_samples=2,
+        gate_interval=0.1,
+        verify_checks=[BUSY],
+    )
+    applied = project.apply()
+    assert applied.code == 0, applied.output
+
+    def verified_after(lines: int, *arguments: str) -> dict[str, Any]:
+        with log.open("a") as file:
+            file.write("2025-11-09 21:31:00: error: Payment refused\n" * lines)
+        project.playbook("playbooks/verify.yml", "-i", "prod", *arguments)
+        return section(project.report())
+
+    assert red(verified_after(20)) == set()
+    found = verified_after(1)
+    assert red(found) == {"new_errors"}
+    assert "21 new lines of level error" in observed(found, "new_errors")
+    assert red(verified_after(0, "-e", "watch_error_lines=21")) == set()
+
+
 # --- beside the application ----------------------------------------------------------------------------------------
 
 
