@@ -58,10 +58,10 @@ class Maintenance:
         """The alarm."""
         return partitions.checked(lambda: self.open(True), self.order(**desired))
 
-    def archive(self, folder: Path, *, drop: bool = False, **desired: Any) -> Outcome:
+    def archive(self, folder: Path, *, drop: bool = False, check: bool = False, **desired: Any) -> Outcome:
         """A run that archives what it detached."""
         order = replace(self.order(**desired), archive_dir=folder, drop_archived=drop)
-        return partitions.maintain(self.open, order, check=False)
+        return partitions.maintain(lambda: self.open(check), order, check=check)
 
     def run(self, check: bool = False, **desired: Any) -> Outcome:
         """A run with some of the table's desired properties replaced."""

@@ -254,7 +254,7 @@ def resume(session: Session, seen: Seen, recorded: Ledger, terms: Terms, done: D
     for one in begun:
         if one.state == "detaching" and one.attached and not one.pending:
             session.run([partition_record.cancelled_command(terms.ledger, one.seq)])
-    over = [one for one in begun if one.state == "detaching" and one.standing and not one.attached]
+    over = [one for one in begun if one.unfinished]
     for one in over:
         finish(session, seen.table, one, recorded, terms, done)
     return bool(over)

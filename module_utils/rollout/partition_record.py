@@ -93,6 +93,11 @@ class Detached:
     pending: bool
     archive: Mapping[str, Any] | None = None
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the server has detached it, and it has not the name yet that it is kept under."""
+        return self.state == "detaching" and self.standing and not self.attached
+
 
 def exists(session: Session, ledger_schema: str) -> bool:
     """Whether maintenance was ever recorded there."""

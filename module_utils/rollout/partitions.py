@@ -29,10 +29,12 @@ from ansible.module_utils.rollout.partition_plan import (
     Finding,
     Partition,
     Plan,
+    make_plan,
     shown,
     too_few_ahead,
 )
 from ansible.module_utils.rollout.partition_reading import Seen, look
+from ansible.module_utils.rollout.partition_record import Detached
 from ansible.module_utils.rollout.partition_repair import Repair, plan_repair
 from ansible.module_utils.rollout.partition_transfer import FileSession
 
@@ -244,14 +246,55 @@ def late(table: str, last: Mapping[str, Any], max_age_days: int) -> list[Finding
 
 def _foretold(session: Session, order: Order) -> Outcome:
     seen = look(session, order.schema, order.desired, order.zone, order.today)
-    plan = seen.plan
+    ledger, table = order.terms.ledger, seen.table
+    standing = (
+        partition_record.detached(session, ledger, order.schema, table.name)
+        if partition_record.exists(session, ledger)
+        else []
+    )
+    unfinished = [one for one in standing if one.unfinished]
+    # Finishing a detach gives its partition's name free.
+    occupied = seen.occupied - {one.partition for one in unfinished if one.kept_schema == order.schema}
+    plan = make_plan(order.desired, table.today, seen.at, seen.partitions, occupied, seen.in_default)
+    seen = replace(seen, occupied=occupied, plan=plan)
     told = partition_mending.told(seen, _repair_of(seen)) if order.repair else []
-    actions = told + [
+    actions = [{"action": "finish", "partition": one.partition, "kept": one.kept} for one in unfinished]
+    actions += told + [
         {"action": a.kind, "partition": a.name, "lower": shown(a.lower), "upper": shown(a.upper)}
         for a in plan.actions
         if not told or a.kind != CREATE
     ]
+    if order.archive_dir:
+        actions += _foretold_archives(session, order, seen, standing, told)
     return _outcome(session, plan, Done(actions), seen.partitions, foreseen(seen.partitions, plan))
+
+
+def _foretold_archives(
+    session: Session,
+    order: Order,
+    seen: Seen,
+    standing: Sequence[Detached],
+    told: Sequence[Mapping[str, str]],
+) -> list[dict[str, str]]:
+    """What is archived and dropped of what is detached, and of what this run is about to detach.
+
+    :param standing: what the record says was detached
+    :param told: the repair
+    """
+    begun = {one.relation: one.kept for one in standing if one.state == "detaching"}
+    coming = [kept for one in told if "kept" in one for kept in one["kept"].split(", ")]
+    for action in seen.plan.actions:
+        if action.kind != CREATE:
+            schema, name = seen.where[action.name]
+            begun_as = begun.get(seen.oids[action.name])
+            coming.append(begun_as or partition_changes.free_name(session, schema, f"{name}_detached"))
+    kept = [one for one in standing if one.standing and (one.unfinished or one.state != "detaching")]
+    waiting = [one.kept for one in kept if one.state != "archived"] + coming
+    found = [{"action": "archive", "partition": name, "folder": str(order.archive_dir)} for name in waiting]
+    if order.drop_archived:
+        archived = [one.kept for one in kept if one.state == "archived"]
+        found += [{"action": "drop", "partition": name} for name in [*archived, *waiting]]
+    return found
 
 
 def _carry_out(session: FileSession, order: Order, observed: Observation, done: Done) -> Outcome:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ansible.module_utils.rollout import partition_archive
+from ansible.module_utils.rollout import partition_archive, partition_changes
 from ansible.module_utils.rollout.errors import RolloutError, StatementFailed
+from ansible.module_utils.rollout.partitions import Outcome
 
 from sandbox.databases import Database
 from sandbox.server import PostgresServer
@@ -193,6 +194,39 @@ def test_rows_that_a_policy_hides_are_not_lost(
     assert len(rows(owner, KEPT)) == 100
     done = job.archive(tmp_path, drop=True, retention=2)
     assert [(a["action"], a["rows"]) for a in done.actions if "rows" in a] == [("dropped", "100")]
+
+
+def test_check_mode_foretells_archives_drops_and_what_is_finished(
+    job: Maintenance, owner: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first detach, after an interrupted one, with one that waits for its archive, with one for its drop."""
+
+    def told(done: Outcome) -> list[tuple[str, str]]:
+        return [(action["action"], action["partition"]) for action in done.actions]
+
+    def foretold(folder: Path = tmp_path, **options: bool | int) -> list[tuple[str, str]]:
+        return told(job.archive(folder, check=True, retention=2, **options))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = [("archive", KEPT), ("drop", KEPT)]
+    assert foretold(drop=True) == [("detach", "events_2025_11"), *whole]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(partition_changes, "finish", killed)
+        job.run(retention=2)
+    assert foretold(drop=True) == [("finish", "events_2025_11"), *whole]
+    # No longer wanted away, so it is made anew once the old one has another name.
+    again = job.archive(tmp_path, check=True)
+    assert told(again) == [("finish", "events_2025_11"), ("create", "events_2025_11"), whole[0]]
+    assert again.healthy
+    job.run(retention=2)
+    assert foretold(drop=True) == whole
+    job.archive(tmp_path, retention=2)
+    assert foretold() == []
+    assert foretold(drop=True) == whole[1:]
+    job.archive(tmp_path, drop=True, retention=2)
+    assert foretold(drop=True) == []
 
 
 def test_two_databases_may_share_a_folder(
