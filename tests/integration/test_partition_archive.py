@@ -204,8 +204,8 @@ def test_check_mode_foretells_archives_drops_and_what_is_finished(
     def told(done: Outcome) -> list[tuple[str, str]]:
         return [(action["action"], action["partition"]) for action in done.actions]
 
-    def foretold(folder: Path = tmp_path, **options: bool | int) -> list[tuple[str, str]]:
-        return told(job.archive(folder, check=True, retention=2, **options))
+    def foretold(drop: bool = False) -> list[tuple[str, str]]:
+        return told(job.archive(tmp_path, drop=drop, check=True, retention=2))
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
