@@ -179,7 +179,7 @@ def _range(least: int, most: int | None) -> str:
 
 def server_errors(known: Known) -> Verdict:
     """What the server counted against this database since the reference."""
-    expected = "no deadlock, conflict, checksum failure or restart since the reference"
+    expected = "no deadlock, conflict, checksum failure, crash or restart since the reference"
     before = known.reference.get("server")
     if not before:
         return not_tested(expected, _NO_REFERENCE, _GIVE_REFERENCE)
@@ -188,10 +188,20 @@ def server_errors(known: Known) -> Verdict:
     since = f"since {before['at']}"
     if now["started"] != before["started"]:
         judgement.fail(f"the server was restarted {since}", "Ask who did it, and why; its log says when.")
-    if now["stats_reset"] != before["stats_reset"]:
+    # Who resets counters leaves the time of it. Crash recovery throws them away, that time with them.
+    forgotten = now["stats_reset"] is None and before["stats_reset"] is not None
+    if now["stats_reset"] != before["stats_reset"] and not forgotten:
         judgement.leave("the server's counters were reset meanwhile")
         return judgement.verdict("")
-    grown = {name: now[name] - before[name] for name in _SERVER_COLUMNS[3:11]}
+    counters = _SERVER_COLUMNS[3:11]
+    back = [name for name in counters if now[name] < before[name]]
+    if back or forgotten:
+        judgement.fail(
+            f"the server recovered from a crash {since}: its counters went back",
+            "Its log says which process ended, and by what.",
+        )
+        before = {**before, **dict.fromkeys(counters, 0)}
+    grown = {name: now[name] - before[name] for name in counters}
     for name, told in (
         ("deadlocks", "deadlocks"),
         ("conflicts", "queries cancelled by recovery"),

@@ -481,6 +481,11 @@ def test_a_restart_and_counters_that_were_reset_are_told(finished: Database) -> 
     before = checklist.reference()
     restarted = {**before, "server": {**before["server"], "started": before["server"]["started"] - 1}}
     assert "the server was restarted since" in observed(checklist.run(reference=restarted), "server_errors")
+    # Crash recovery throws away what was counted, and when it was reset; the server was not started anew.
+    for counted in ({"xact_commit": 10**9}, {"stats_reset": "2026-01-01 00:00:00+00"}):
+        crashed = checklist.run(reference={**before, "server": {**before["server"], **counted}})
+        assert "the server recovered from a crash since" in observed(crashed, "server_errors")
+        assert statuses(crashed)["server_errors"] == "failed"
     with finished.connect_admin() as admin:
         admin.execute("SELECT pg_stat_reset()")
     outcome = checklist.run(reference=before)
