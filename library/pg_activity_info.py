@@ -64,6 +64,10 @@ activity:
     counted_since:
       description: When the counters were reset, seconds since 1970; null when they never were.
       type: float
+    statistics_since:
+      description: When the server's statistics began, seconds since 1970. Counters that were never reset count from
+        then; crash recovery throws all of them away.
+      type: float
     connections:
       description: Client sessions on the server.
       type: int

@@ -29,6 +29,8 @@ _DATABASE_FIGURES = (
     "temp_bytes",
     "counted_since",
 )
+# When the server's statistics began: at initdb, or when crash recovery threw them away. A clean restart keeps them.
+_STATISTICS = "SELECT extract(epoch FROM stats_reset)::float8 FROM pg_stat_bgwriter"
 # The session that asks is not counted. PostgreSQL hides backend_type of other logins' sessions, and with it all that is
 # asked for in the next query.
 _SESSIONS = """
@@ -72,12 +74,13 @@ def read(session: Session) -> dict[str, Any]:
     """The figures, in one round trip.
 
     :returns: JSON-compatible; sizes in bytes, times in seconds. ``commits``, ``rollbacks``, ``deadlocks`` and
-        ``temp_bytes`` count from ``counted_since`` on, or from the server's start
+        ``temp_bytes`` count from ``counted_since`` on, or from ``statistics_since``
     """
-    questions = [_DATABASE, _SESSIONS, _TRANSACTIONS, _WAITS, _REPLICATION]
+    questions = [_DATABASE, _STATISTICS, _SESSIONS, _TRANSACTIONS, _WAITS, _REPLICATION]
     answers = session.run(["BEGIN READ ONLY", *map(Command, questions), "COMMIT"])
-    (database,), (sessions,), transactions, waits, (replication,) = answers[1:-1]
+    (database,), ((statistics_since,),), (sessions,), transactions, waits, (replication,) = answers[1:-1]
     figures = dict(zip(_DATABASE_FIGURES, database, strict=True))
+    figures["statistics_since"] = statistics_since
     figures.update(zip(_SESSION_FIGURES, sessions, strict=True))
     figures["transactions"] = [
         {

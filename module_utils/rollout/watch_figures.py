@@ -122,6 +122,24 @@ def _of_database(now: Reading, baseline: Reading, previous: Reading | None) -> d
     return found
 
 
+def known(baseline: Reading) -> dict[str, dict[str, Any] | None]:
+    """The figures of the baseline.
+
+    It is one moment, so what is counted a minute is the average of all the time since the counters began.
+    """
+    found = figures(baseline, baseline, None)
+    seen = baseline.database
+    if seen is not None:
+        since = seen["counted_since"] or seen.get("statistics_since") or seen["started"]
+        minutes = max(1.0, (baseline.at - since) / 60)
+        found[DATABASE] = {
+            **(found[DATABASE] or {}),
+            "rollbacks_per_minute": round(seen["rollbacks"] / minutes, 1),
+            "temp_mb_per_minute": round(seen["temp_bytes"] / MB / minutes, 1),
+        }
+    return found
+
+
 def _came(now: Mapping[str, Any], before: Mapping[str, Any], name: str) -> int:
     """What a counter counted meanwhile; all of it when it began anew."""
     if now["counted_since"] != before["counted_since"] or now[name] < before[name]:
@@ -157,7 +175,7 @@ _LOW = (
 
 def judge(now: Reading, baseline: Reading, previous: Reading | None, limits: FigureLimits) -> list[Finding]:
     """What is worse than it may be."""
-    seen, before = figures(now, baseline, previous), figures(baseline, baseline, None)
+    seen, before = figures(now, baseline, previous), known(baseline)
     found = [*_levels(seen, before, limits)]
     if now.database is not None and baseline.database is not None:
         found += _sessions(now.database, now.at - baseline.at, limits)
@@ -171,19 +189,19 @@ def _levels(
     limits: FigureLimits,
 ) -> Iterator[Finding]:
     for source, name, text in _HIGH:
-        value, known = _pair(seen, before, source, name)
-        allowed = max(getattr(limits, name), limits.worse_factor * known) if known else getattr(limits, name)
+        value, usual = _pair(seen, before, source, name)
+        allowed = max(getattr(limits, name), limits.worse_factor * usual) if usual else getattr(limits, name)
         if value is not None and value > allowed:
-            told = f"{text.format(round(value, 1))}; up to {allowed:g} is allowed{_known(known)}"
+            told = f"{text.format(round(value, 1))}; up to {allowed:g} is allowed{_told(usual)}"
             yield Finding(source, source, name, told)
     for source, name, limit_name, text in _LOW:
-        value, known = _pair(seen, before, source, name)
+        value, usual = _pair(seen, before, source, name)
         allowed = getattr(limits, limit_name)
-        if known is not None:
-            allowed = min(allowed, known / MB / limits.worse_factor)
+        if usual is not None:
+            allowed = min(allowed, usual / MB / limits.worse_factor)
         if value is not None and value / MB < allowed:
-            known_mb = None if known is None else known / MB
-            told = f"{text.format(round(value / MB, 1))}; {allowed:.0f} is demanded{_known(known_mb)}"
+            usual_mb = None if usual is None else usual / MB
+            told = f"{text.format(round(value / MB, 1))}; {allowed:.0f} is demanded{_told(usual_mb)}"
             yield Finding(source, source, limit_name, told)
 
 
@@ -193,11 +211,11 @@ def _pair(
     source: str,
     name: str,
 ) -> tuple[Any, Any]:
-    now, known = seen[source], before[source]
-    return (None if now is None else now[name]), (None if known is None else known[name])
+    now, usual = seen[source], before[source]
+    return (None if now is None else now[name]), (None if usual is None else usual[name])
 
 
-def _known(value: float | None) -> str:
+def _told(value: float | None) -> str:
     return "" if value is None else f" ({round(value, 1):g} in the baseline)"
 
 
@@ -239,6 +257,9 @@ def _since(
         yield Finding(
             DATABASE, DATABASE, "restarted", "the server was restarted since the baseline", lasting=True
         )
+    elif _recovered(seen, first):
+        told = "the server's counters went back since the baseline: it recovered from a crash"
+        yield Finding(DATABASE, DATABASE, "crashed", told, lasting=True)
     if counted["deadlocks"] > limits.deadlocks:
         told = f"{counted['deadlocks']} deadlocks since the baseline; up to {limits.deadlocks:g} is allowed"
         yield Finding(DATABASE, DATABASE, "deadlocks", told, lasting=True)
@@ -246,3 +267,10 @@ def _since(
     if grown > limits.growth_mb:
         told = f"grown by {grown:.0f} MB since the baseline; up to {limits.growth_mb:g} MB is allowed"
         yield Finding(DATABASE, DATABASE, "growth_mb", told, lasting=True)
+
+
+def _recovered(seen: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
+    """Whether the counters were thrown away, which crash recovery does without a new start; nobody reset them then."""
+    if seen["counted_since"] != first["counted_since"]:
+        return seen["counted_since"] is None
+    return any(seen[name] < first[name] for name in ("commits", "rollbacks", "deadlocks", "temp_bytes"))

@@ -218,7 +218,7 @@ class Watch:
             "baseline": {
                 "of": self._of,
                 "at": baseline.at,
-                **watch_figures.figures(baseline, baseline, None),
+                **watch_figures.known(baseline),
             },
             "gaps": [gap.as_result() for gap in watch.gaps(self.history, self.plan)],
             "samples": [sample.as_result() for sample in self.history],

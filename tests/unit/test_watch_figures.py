@@ -26,6 +26,7 @@ QUIET: dict[str, Any] = {
     "deadlocks": 3,
     "temp_bytes": 10 * MB,
     "counted_since": None,
+    "statistics_since": START - 60 * 10_000,
     "connections": 20,
     "connections_max": 97,
     "connections_database": 20,
@@ -104,12 +105,12 @@ BAD: dict[str, tuple[Reading, str, bool]] = {
     ),
     "rollbacks_per_minute": (
         reading(600, rollbacks=50 + 301),
-        "60.2 transactions a minute were rolled back; up to 60 is allowed",
+        "60.2 transactions a minute were rolled back; up to 60 is allowed (0 in the baseline)",
         False,
     ),
     "temp_mb_per_minute": (
         reading(600, temp_bytes=1015 * MB),
-        "201 MB a minute went into temporary files; up to 200 is allowed",
+        "201 MB a minute went into temporary files; up to 200 is allowed (0 in the baseline)",
         False,
     ),
     "growth_mb": (
@@ -125,6 +126,11 @@ BAD: dict[str, tuple[Reading, str, bool]] = {
     "restarted": (
         reading(600, started=999_999.0),
         "the server was restarted since the baseline",
+        True,
+    ),
+    "crashed": (
+        reading(600, commits=999),
+        "the server's counters went back since the baseline: it recovered from a crash",
         True,
     ),
     "cpu_percent": (
@@ -163,7 +169,7 @@ HOST_LIMITS = {"cpu_percent", "load_per_cpu", "mem_available_mb", "disk_free_mb"
 
 def test_every_limit_is_tried() -> None:
     limits = {one.name for one in fields(FigureLimits)} - {"worse_factor"}
-    assert set(BAD) == limits | {"restarted"}
+    assert set(BAD) == limits | {"restarted", "crashed"}
 
 
 def test_what_is_as_it_was_is_well() -> None:
@@ -172,7 +178,7 @@ def test_what_is_as_it_was_is_well() -> None:
 
 
 #: What is counted since the baseline, or since the sample before it, cannot have been there already.
-COUNTED = {"deadlocks", "growth_mb", "restarted", "rollbacks_per_minute", "temp_mb_per_minute"}
+COUNTED = {"crashed", "deadlocks", "growth_mb", "restarted", "rollbacks_per_minute", "temp_mb_per_minute"}
 
 
 @pytest.mark.parametrize("code", sorted(set(BAD) - COUNTED))
@@ -194,6 +200,42 @@ def test_a_little_worse_than_it_was_is_not_much_worse() -> None:
     assert [one.code for one in found(reading(600, {"mem_available": 49 * MB}), short)] == [
         "mem_available_mb"
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "counter", "unit"),
+    [("rollbacks_per_minute", "rollbacks", 1), ("temp_mb_per_minute", "temp_bytes", MB)],
+)
+def test_what_was_always_counted_so_fast_is_nobodys_doing(code: str, counter: str, unit: int) -> None:
+    """300 a minute for 1000 minutes before the baseline, wherever the counters began."""
+    for since in (
+        {"statistics_since": START - 60 * 1000},
+        {"counted_since": START - 60 * 1000, "statistics_since": 0.0},
+    ):
+        before = reading(0, **{counter: 300_000 * unit}, **since)
+
+        def after(each_minute: int, before: Reading = before, since: Any = since) -> list[str]:
+            counted = [(300_000 + minutes * each_minute) * unit for minutes in (5, 10)]
+            then, now = (
+                reading(60 * m, **{counter: one}, **since) for m, one in zip((5, 10), counted, strict=True)
+            )
+            return [one.code for one in found(now, before, then)]
+
+        assert after(350) == []
+        assert after(370) == [code]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        ({"counted_since": START - 9}, {"counted_since": None, "deadlocks": 0}, ["crashed"]),
+        ({"counted_since": None}, {"counted_since": START + 9, "commits": 0, "deadlocks": 0}, []),
+        ({}, {"started": START + 1, "commits": 0}, ["restarted"]),
+    ],
+    ids=["the time of a reset is forgotten too", "somebody reset them", "a restart is told as one"],
+)
+def test_counters_go_back_by_a_crash_and_by_a_reset(first: Any, then: Any, expected: list[str]) -> None:
+    assert [one.code for one in found(reading(600, **then), reading(0, **first))] == expected
 
 
 def test_one_session_of_each_kind_is_named_the_worst() -> None:
