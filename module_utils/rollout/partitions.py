@@ -230,7 +230,8 @@ def late(table: str, last: Mapping[str, Any], max_age_days: int) -> list[Finding
     """
     name = table.partition(".")[2]
     remedy = (
-        "Run playbooks/maintain.yml, and see why the schedule did not: systemctl status rollout-maintain, or"
+        "Run playbooks/maintain.yml, and see why the schedule did not: systemctl list-timers"
+        " 'rollout-maintain-*' and journalctl, or"
         " cron.job_run_details where pg_cron does it."
     )
     if not last:

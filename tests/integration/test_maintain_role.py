@@ -13,7 +13,7 @@ from tests.integration import module_run
 from tests.integration.command_runs import spellings
 from tests.integration.playbook_run import Run
 from tests.integration.rollout_project import RolloutProject, changed
-from tests.partitioned import bounds, one
+from tests.partitioned import bounds, make_events, one
 
 PLAYBOOK = "playbooks/maintain.yml"
 
@@ -45,6 +45,12 @@ def scheduled(line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def the_file(folder: Path, pattern: str) -> Path:
+    """The one file of that name: what a schedule is called holds its database's name."""
+    (found,) = folder.glob(pattern)
+    return found
+
+
 def unwrapped(run: Run) -> str:
     return " ".join(run.output.split())
 
@@ -74,16 +80,16 @@ def test_a_checked_run_a_run_and_the_schedule(finished: Database, tmp_path: Path
         assert (again.code, changed(again)) == (0, 0), again.output
 
         # The schedule, as it is on the host.
-        home = tmp_path / "maintain"
+        (home,) = (tmp_path / "maintain").iterdir()
         modes = {name: stat.S_IMODE((home / name).stat().st_mode) for name in ("pgpass", "pg_service.conf")}
         assert modes == {"pgpass": 0o600, "pg_service.conf": 0o600}
         secret = str(finished.options["password"])
         for text in (again.output, run.output, *(f.read_text() for f in home.rglob("*.*")), *(
-            (tmp_path / f"rollout-maintain.{kind}").read_text() for kind in ("service", "timer")
+            the_file(tmp_path, f"rollout-maintain-*.{kind}").read_text() for kind in ("service", "timer")
         )):  # fmt: skip
             assert not [written for written in spellings(secret) if written in text]
         owner.execute("DROP TABLE public.messages_2026_01")
-        unit = (tmp_path / "rollout-maintain.service").read_text()
+        unit = the_file(tmp_path, "rollout-maintain-*.service").read_text()
         done = scheduled(unit[unit.index("ExecStart=") : unit.index("# 75")])
         assert done.returncode == 0, done.stdout + done.stderr
         told = json.loads(done.stdout)
@@ -99,10 +105,13 @@ def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
 ) -> None:
     project = project_of(finished, tmp_path, maintain_schedule="cron", maintain_cron_dir=str(tmp_path))
     assert project.playbook(PLAYBOOK, "-i", "prod").code == 0
-    assert not (tmp_path / "rollout-maintain.timer").exists()
-    line = (tmp_path / "rollout-maintain").read_text().splitlines()[-1]
+    assert list(tmp_path.glob("*.timer")) == []
+    table_of_cron = the_file(tmp_path, "rollout-maintain-*")
+    # cron ignores a file with anything else in its name.
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", table_of_cron.name)
+    line = table_of_cron.read_text().splitlines()[-1]
     assert scheduled(line).returncode == 0
-    file = tmp_path / "maintain/maintain.json"
+    file = the_file(tmp_path, "maintain/*/maintain.json")
     good = json.loads(file.read_text())
     table = good["tables"][0]
     file.write_text(json.dumps({**good, "tables": [{**table, "table": "nothing"}, table]}))
@@ -110,10 +119,64 @@ def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
     assert red.returncode == 1
     # The other table was maintained all the same.
     assert ["error" in json.loads(told) for told in red.stdout.splitlines()] == [True, False]
-    service = tmp_path / "maintain/pg_service.conf"
+    service = file.with_name("pg_service.conf")
     service.write_text(service.read_text().replace(f"port={finished.options['port']}", "port=1"))
     file.write_text(json.dumps(good))
     assert scheduled(line).returncode == 75
+
+
+def test_two_databases_on_one_host_have_a_schedule_each(
+    finished: Database, database: Database, tmp_path: Path
+) -> None:
+    with database.connect() as owner:
+        make_events(owner)
+    shared = {
+        "maintain_home": str(tmp_path / "maintain"),
+        "maintain_systemd_dir": str(tmp_path),
+        "maintain_cron_dir": str(tmp_path),
+    }
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    projects = [
+        project_of(finished, tmp_path / "one", **shared),
+        project_of(database, tmp_path / "other", maintain_tables=[{"table": "events"}], **shared),
+    ]
+    for project in projects:
+        run = project.playbook(PLAYBOOK, "-i", "prod")
+        assert run.code == 0, run.output
+    for base, table in ((finished, "public.messages"), (database, "public.events")):
+        unit = the_file(tmp_path, f"rollout-maintain-*-{base.name}.service").read_text()
+        assert the_file(tmp_path, f"rollout-maintain-*-{base.name}.timer").exists()
+        done = scheduled(unit[unit.index("ExecStart=") : unit.index("# 75")])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout)["table"] == table
+    again = projects[0].playbook(PLAYBOOK, "-i", "prod")
+    assert (again.code, changed(again)) == (0, 0), again.output
+
+
+def test_what_is_red_or_fails_does_not_keep_the_schedule_from_the_others(
+    finished: Database, tmp_path: Path
+) -> None:
+    with finished.connect() as owner:
+        owner.execute("DROP TABLE public.messages_2026_01")
+        owner.execute(
+            "CREATE TABLE public.odd PARTITION OF public.messages"
+            " FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2026-01-05 00:00:00+00')"
+        )
+    months = {"table": "messages", "first": "2025-11"}
+    project = project_of(finished, tmp_path, maintain_tables=[{"table": "nothing"}, months])
+    run = project.playbook(PLAYBOOK, "-i", "prod")
+    assert run.code != 0
+    told = unwrapped(run).partition("Refuse what is red")[2]
+    assert "1 tables failed" in told and "public.nothing: there is no table public.nothing" in told
+    assert "nothing takes rows from 2026-01-05" in told
+    assert project.report()["hosts"]["app"]["sections"]["maintain"]["failed"] is True
+    unit = the_file(tmp_path, "rollout-maintain-*.service").read_text()
+    done = scheduled(unit[unit.index("ExecStart=") : unit.index("# 75")])
+    assert [json.loads(line)["table"] for line in done.stdout.splitlines()] == [
+        "public.nothing",
+        "public.messages",
+    ]
 
 
 def test_a_repair_is_told_before_it_is_confirmed(finished: Database, tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def rendered(name: str, **variables: Any) -> str:
     )
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
-    return environment.get_template(name).render({**plain, "maintain_user": "deploy", **variables})
+    names = {"maintain_user": "deploy", "maintain_instance": "salon"}
+    return environment.get_template(name).render({**plain, **names, **variables})
 
 
 def unit_complaints(folder: Path, **variables: Any) -> str:
@@ -76,7 +77,7 @@ def unit_complaints(folder: Path, **variables: Any) -> str:
             **{
                 "maintain_user": "root",
                 "maintain_venv": str(folder / "venv"),
-                "maintain_home": str(folder),
+                "__maintain_home": str(folder),
                 **variables,
             },
         )
@@ -101,9 +102,9 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
 
 
 def test_cron_runs_the_same_program_as_the_same_user() -> None:
-    line = rendered("rollout-maintain.cron.j2", maintain_venv="/v", maintain_home="/h").splitlines()[-1]
+    line = rendered("rollout-maintain.cron.j2", maintain_venv="/v", __maintain_home="/h").splitlines()[-1]
     assert line == '10 4 * * * deploy "/v/bin/python" -I "/h/maintain.py" "/h/maintain.json"'
-    unit = rendered("rollout-maintain.service.j2", maintain_venv="/v", maintain_home="/h")
+    unit = rendered("rollout-maintain.service.j2", maintain_venv="/v", __maintain_home="/h")
     assert 'ExecStart="/v/bin/python" -I "/h/maintain.py" "/h/maintain.json"\n' in unit
     assert "User=deploy\n" in unit
 
