@@ -22,6 +22,7 @@ if _MODULE_UTILS not in ansible.module_utils.__path__:
 from ansible.module_utils.rollout import checklist_samples, success_checklist  # noqa: E402
 from ansible.module_utils.rollout import findings as checklists  # noqa: E402
 from ansible.module_utils.rollout.checklist_application import ITEMS, Seen, suffering  # noqa: E402
+from ansible.module_utils.rollout.checklist_demands import require_demands, wanted  # noqa: E402
 from ansible.module_utils.rollout.checklist_entries import DATABASE_OPTIONS, Entries, parse  # noqa: E402
 from ansible.module_utils.rollout.checklist_samples_source import load_samples  # noqa: E402
 from ansible.module_utils.rollout.errors import RolloutError  # noqa: E402
@@ -33,6 +34,8 @@ SPECIFICATION: dict[str, dict[str, Any]] = {
     "checks": {"type": "raw", "default": []},
     "application_items": {"type": "list", "elements": "str", "default": list(APPLICATION)},
     "report_dir": {"type": "path", "default": ""},
+    "demands": {"type": "raw", "default": {}},
+    "partitions": {"type": "raw", "default": []},
     "reference_max_age_minutes": {"type": "float", "default": 0},
     "migrations_path": {"type": "path", "required": True},
     "migration_variables": {"type": "dict", "default": {}},
@@ -43,6 +46,8 @@ SPECIFICATION: dict[str, dict[str, Any]] = {
     "services": {"type": "list", "elements": "str", "default": []},
     "pending": {"type": "bool", "default": False},
 }
+#: So old a gate may be that is compared with.
+MOST_AGE_MINUTES = 24 * 60
 #: A busy host is measured again: a peak is normal life.
 MEASUREMENTS = 3
 HOST_CPU = next(item for item in ITEMS if item.id == "host_cpu")
@@ -76,10 +81,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def _begun(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        require_demands(given["demands"], "verify_demands")
+        wanted(given["partitions"], "public", "verify_partitions")
+        minutes = given["reference_max_age_minutes"]
+        if not 0 <= minutes <= MOST_AGE_MINUTES:
+            raise RolloutError(
+                f"verify_reference_max_age_minutes is {minutes:g}",
+                hint=f"Take 0 to {MOST_AGE_MINUTES}. A gate knows which of the session's keys would expire within a day"
+                " of it; later, keys that expired would look as if somebody had taken them away.",
+            )
         found = Recorded()
-        if given["report_dir"] and given["reference_max_age_minutes"] > 0:
+        if given["report_dir"] and minutes > 0:
             host = str(self._variables["inventory_hostname"])
-            found = latest(Path(given["report_dir"]), host, given["reference_max_age_minutes"] * 60)
+            found = latest(Path(given["report_dir"]), host, minutes * 60)
         return {"reference": dict(found.reference), "since": found.since}
 
     def _judged(self, given: Mapping[str, Any], entries: Entries, samples: str) -> dict[str, Any]:

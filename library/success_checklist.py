@@ -16,8 +16,8 @@ options:
   state:
     description:
       - V(judged) evaluates the checklist.
-      - V(begun) connects to nothing. It refuses O(checks), O(application_items) and samples that are not right, and
-        looks for what to compare the application with. For the beginning of a run.
+      - V(begun) connects to nothing. It refuses O(checks), O(application_items), O(demands), O(partitions) and samples
+        that are not right, and looks for what to compare the application with. For the beginning of a run.
     type: str
     choices: [begun, judged]
     default: judged
@@ -37,12 +37,20 @@ options:
     type: list
     elements: str
     default: [whatsapp, services, test_message, new_errors, whatsapp_untouched]
+  demands:
+    description: With O(state=begun), C(demands) of M(pg_checklist_info), to be refused where they are not right.
+    type: raw
+    default: {}
+  partitions:
+    description: With O(state=begun), C(partitions) of M(pg_checklist_info), to be refused where they are not right.
+    type: raw
+    default: []
   report_dir:
     description: With O(state=begun), the folder of all runs' records, where an earlier gate is looked for.
     type: path
     default: ""
   reference_max_age_minutes:
-    description: With O(state=begun), how old that gate may be. With 0 none is looked for.
+    description: With O(state=begun), how old that gate may be, a day (1440) at most. With 0 none is looked for.
     type: float
     default: 0
   migrations_path:

@@ -56,6 +56,8 @@ def checks(known: Known, attempt: Attempt) -> Verdict:
     tried_out = carry_out(known, judgement, attempt, trials)
     if tried_out is not None:
         _own_refusals(known, judgement, tried_out.refused, _CHECK)
+    if not trials:
+        judgement.leave_untried("no migration in force made a CHECK")
     return judgement.verdict(
         f"{len(known.shape.checks)} CHECKs refused {tried['bad']} bad values and accepted {tried['good']} good ones",
         **tried,
@@ -112,6 +114,8 @@ def foreign_keys(known: Known, attempt: Attempt) -> Verdict:
     tried = carry_out(known, judgement, attempt, trials)
     if tried is not None:
         _own_refusals(known, judgement, tried.refused, _FOREIGN)
+    if not trials:
+        judgement.leave_untried("no migration in force made a foreign key")
     actions = [key.on_delete for key in known.shape.foreign_keys]
     counted = ", ".join(f"{actions.count(action)} {action}" for action in sorted(set(actions)))
     return judgement.verdict(f"{len(actions)} foreign keys act as recorded: {counted}")
@@ -200,6 +204,8 @@ def unique_keys(known: Known, attempt: Attempt) -> Verdict:
     tried = carry_out(known, judgement, attempt, trials)
     if tried is not None:
         _own_refusals(known, judgement, tried.refused, _UNIQUE)
+    if not trials:
+        judgement.leave_untried("no migration in force made a unique key")
     return judgement.verdict(f"{len(known.shape.unique_keys)} keys refused a second row")
 
 
@@ -249,6 +255,8 @@ def not_null(known: Known, attempt: Attempt) -> Verdict:
     tried = carry_out(known, judgement, attempt, trials)
     if tried is not None:
         _own_refusals(known, judgement, tried.refused, _NOT_NULL)
+    if not trials:
+        judgement.leave_untried("no migration in force made a NOT NULL column")
     return judgement.verdict(f"{len(trials)} columns refused NULL")
 
 

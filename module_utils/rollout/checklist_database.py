@@ -13,6 +13,7 @@ from typing import Any
 from ansible.module_utils.rollout import (
     checklist_behaviour,
     checklist_constraints,
+    checklist_demands,
     checklist_measures,
     checklist_own,
     checklist_partitions,
@@ -35,6 +36,7 @@ from ansible.module_utils.rollout.observation import Observation, observe
 
 #: What every item can be told.
 _COMMON_SETTINGS = ("enabled", "reason")
+_FORESEEN = "no error that nobody foresaw"
 DRY_RUN = "a dry run writes nothing"
 
 
@@ -192,7 +194,8 @@ def run(given: Mapping[str, Any], *, check: bool) -> Outcome:
     """
     checklist = _with_own_checks(given)
     _check_settings(given["items"], checklist)
-    wanted = checklist_partitions.wanted(given["partitions"], given["schema"])
+    wanted = checklist_demands.wanted(given["partitions"], given["schema"])
+    checklist_demands.require_demands(given["demands"])
     samples = checklist_samples.parse(given["samples"])
     noted = given["state"] == "noted"
     with Session(
@@ -299,7 +302,14 @@ def _verdict(bench: Bench, item: Item, lost: str) -> Verdict:
     except ConnectionFailed as error:
         return failed("an answer of the database", error.message, error.hint)
     except RolloutError as error:
-        return failed("no error that nobody foresaw", error.message, error.hint, **error.details)
+        return failed(_FORESEEN, error.message, error.hint, **error.details)
+    except Exception as error:  # whatever it is: the other items are to be told
+        told = f"{type(error).__name__}: {error}"
+        try:
+            bench.session.rollback()
+        except RolloutError as after:
+            told += f"; then {after.message}"
+        return failed(_FORESEEN, told, "This is a mistake in the checklist; report it with this text.")
 
 
 def _untouchable(seen: Observation, tables: Mapping[str, Any]) -> dict[str, str]:

@@ -10,49 +10,21 @@ from typing import Any
 from ansible.module_utils.rollout import partition_calendar as calendar
 from ansible.module_utils.rollout import partition_plan as plans
 from ansible.module_utils.rollout import partition_record
+from ansible.module_utils.rollout.checklist_demands import Wanted
 from ansible.module_utils.rollout.checklist_known import Attempt, Known, Trial, carry_out
 from ansible.module_utils.rollout.checklist_probes import Came, Step, ask, do
 from ansible.module_utils.rollout.checklist_recorded import differences
 from ansible.module_utils.rollout.checklist_verdict import Judgement
 from ansible.module_utils.rollout.connection import Session
 from ansible.module_utils.rollout.errors import ConnectionFailed, RolloutError
-from ansible.module_utils.rollout.findings import Verdict
-from ansible.module_utils.rollout.partition_calendar import as_day
-from ansible.module_utils.rollout.partition_plan import Desired, Partition, Period, shown
+from ansible.module_utils.rollout.findings import Verdict, not_tested
+from ansible.module_utils.rollout.partition_plan import Partition, Period, shown
 from ansible.module_utils.rollout.partition_reading import Seen, look, quoted
 from ansible.module_utils.rollout.partitions import late
 
-#: Keys of an entry of the option ``partitions``, and what they are unless given. Those of None are needed elsewhere.
-_KEYS: dict[str, Any] = {
-    "table": None,
-    "schema": "",
-    "unit": "month",
-    "zone": "UTC",
-    "first": "",
-    "ahead": 3,
-    "alarm": 1,
-    "retention": 0,
-    "count": 0,
-    "max_age_days": 3,
-    "archive_dir": "",
-    "drop_archived": False,
-}
+_NONE_WANTED = "nothing was tried: the inventory names no table that is partitioned"
+_ADD = "Add it to verify_partitions."
 _MAINTAIN = "Run playbooks/maintain.yml; docs/partitions.md says what it does."
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a partitioned table has to take.
-
-    :ivar count: so many periods from the first must exist, beside those around the present
-    :ivar max_age_days: a last maintenance longer ago is a warning
-    """
-
-    schema: str
-    desired: Desired
-    zone: str
-    count: int
-    max_age_days: int
 
 
 @dataclass(frozen=True)
@@ -66,55 +38,6 @@ class Looked:
     seen: Seen | None = None
     last_run: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
-
-
-def wanted(given: Sequence[Mapping[str, Any]], schema: str) -> list[Wanted]:
-    """The option ``partitions``, checked.
-
-    :param schema: of tables that name none
-    :raises RolloutError: an unknown key, a missing table, or a value that cannot be
-    """
-    found = []
-    for entry in given:
-        if unknown := sorted(set(entry) - set(_KEYS)):
-            raise RolloutError(
-                f"partitions: unknown key {unknown[0]!r}", hint=f"Known are: {', '.join(_KEYS)}."
-            )
-        if not entry.get("table"):
-            raise RolloutError(f"partitions: {dict(entry)!r} names no table", hint="Add table.")
-        values = {**_KEYS, **entry}
-        if values["unit"] not in calendar.UNITS:
-            raise RolloutError(
-                f"partitions: {values['table']}: unit is {values['unit']!r}",
-                hint=f"One of {', '.join(calendar.UNITS)}.",
-            )
-        try:
-            numbers = {
-                name: int(values[name]) for name in ("ahead", "alarm", "retention", "count", "max_age_days")
-            }
-        except (TypeError, ValueError):
-            raise RolloutError(
-                f"partitions: {values['table']}: ahead, alarm, retention, count and max_age_days are numbers"
-            ) from None
-        first = as_day(str(values["first"])) if values["first"] else None
-        desired = Desired(
-            str(values["table"]),
-            str(values["unit"]),
-            first,
-            numbers["ahead"],
-            numbers["retention"],
-            numbers["alarm"],
-        )
-        found.append(
-            Wanted(
-                str(values["schema"] or schema),
-                desired,
-                str(values["zone"]),
-                numbers["count"],
-                numbers["max_age_days"],
-            )
-        )
-    return found
 
 
 def read(session: Session, ledger_schema: str, tables: Sequence[Wanted]) -> list[Looked]:
@@ -227,7 +150,10 @@ def _facts(one: Looked) -> dict[str, Any]:
 
 def routing(known: Known, attempt: Attempt, looked: Sequence[Looked]) -> Verdict:
     """The first instant of a period and its last microsecond go to that period's partition."""
-    judgement = Judgement("the first instant and the last microsecond of each period, in its own partition")
+    expected = "the first instant and the last microsecond of each period, in its own partition"
+    if not looked:
+        return not_tested(expected, _NONE_WANTED, _ADD)
+    judgement = Judgement(expected)
     trials: list[Trial] = []
     for one in looked:
         table = one.wanted.desired.table
@@ -268,9 +194,9 @@ def _routed(known: Known, judgement: Judgement, seen: Seen, period: Period, inst
         if came.refusal:
             judgement.fail(f"{table.name}: a row of {shown(instant)} is refused: {came.refusal}")
         elif came.answers[1] != [{"went_to": goal}]:
-            judgement.fail(
-                f"{table.name}: a row of {shown(instant)} goes to {came.answers[1][0]['went_to']} instead of {goal}"
-            )
+            # A rule or a trigger may have taken it away.
+            found = ", ".join(str(one["went_to"]) for one in came.answers[1]) or "no partition"
+            judgement.fail(f"{table.name}: a row of {shown(instant)} goes to {found} instead of {goal}")
 
     return Trial((table.name,), steps, judge)
 
@@ -285,7 +211,10 @@ def _partition_for(partitions: Sequence[Partition], period: Period) -> str:
 
 def pruning(known: Known, attempt: Attempt, looked: Sequence[Looked]) -> Verdict:
     """A query for one period reads the partition of that period and no other."""
-    judgement = Judgement("a query for one period, or for one instant, reads one partition")
+    expected = "a query for one period, or for one instant, reads one partition"
+    if not looked:
+        return not_tested(expected, _NONE_WANTED, _ADD)
+    judgement = Judgement(expected)
     probes: list[list[Step]] = []
     judges: list[Callable[[Came], None]] = []
     for one in looked:

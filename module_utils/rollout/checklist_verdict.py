@@ -33,6 +33,11 @@ class Judgement:
         """Something was not tested."""
         self._add("not_tested", text, hint)
 
+    def leave_untried(self, text: str) -> None:
+        """There was nothing to try: not tested, unless something was noted that says more."""
+        if not any(self._lines.values()):
+            self.leave(f"nothing was tried: {text}")
+
     def verdict(self, well: str, **evidence: Any) -> Verdict:
         """The verdict on the whole.
 

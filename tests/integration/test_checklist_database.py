@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.rollout import (
     checklist_database,
+    checklist_own,
     checklist_partitions,
     checklist_samples,
     checklist_shape,
@@ -373,8 +374,9 @@ def test_growth_may_be_allowed_for(finished: Database) -> None:
         ({"items": {"tables": False}}, "tables is False"),
         ({"partitions": [{"first": "2025-11"}]}, "names no table"),
         ({"partitions": [{"table": "messages", "colour": 1}]}, "unknown key 'colour'"),
-        ({"partitions": [{"table": "messages", "ahead": "many"}]}, "are numbers"),
+        ({"partitions": [{"table": "messages", "ahead": "many"}]}, "ahead is 'many', not a number"),
         ({"partitions": [{"table": "messages", "unit": "fortnight"}]}, "unit is 'fortnight'"),
+        ({"demands": {"rows": {"clients": {"at_mots": 1}}}}, "demands: rows: clients: unknown key 'at_mots'"),
         ({"checks": [{"id": "tables", "title": "", "query": "", "expected": 1}]}, "the id tables is taken"),
         ({"checks": [{"id": "x", "title": "", "query": ""}]}, "expected is missing"),
         ({"checks": [{"id": "x", "title": "", "query": "", "expected": 1, "sql": 1}]}, "unknown key 'sql'"),
@@ -411,6 +413,37 @@ def test_checks_of_ones_own(shared: Database, check: dict[str, Any], status: str
     outcome = Checklist(shared).run(checks=[{"id": "own", "title": "Mine", **check}], items=off)
     assert statuses(outcome)["own"] == status
     assert told in observed(outcome, "own")
+
+
+def test_an_error_that_nobody_foresaw_fails_one_item_and_leaves_no_transaction_open(
+    shared: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = checklist_own.evaluate
+
+    def stumble(session: Any, schema: str, check: Any) -> Any:
+        if check.id == "stumbles":
+            session.run(["BEGIN"])
+            raise KeyError("went_to")
+        assert not session.in_transaction
+        return judge(session, schema, check)
+
+    monkeypatch.setattr(checklist_own, "evaluate", stumble)
+    own = [{"id": one, "title": one, "query": "SELECT 1", "expected": 1} for one in ("stumbles", "stands")]
+    outcome = Checklist(shared).run(checks=own)
+    assert statuses(outcome)["stumbles"] == "failed"
+    assert observed(outcome, "stumbles") == "KeyError: 'went_to'"
+    assert statuses(outcome)["stands"] == "passed"
+
+
+def test_where_there_is_nothing_to_try_nothing_has_passed(database: Database, shared: Database) -> None:
+    empty = Checklist(database).run(samples="[]", partitions=[], demands={}, protected_tables=[])
+    for item in ("checks", "foreign_keys", "unique_keys", "not_null"):
+        assert statuses(empty)[item] == "not_tested"
+        assert observed(empty, item).startswith("nothing was tried: no migration in force made a "), item
+    unnamed = Checklist(shared).run(partitions=[])
+    for item in ("partition_routing", "pruning"):
+        assert statuses(unnamed)[item] == "not_tested"
+        assert observed(unnamed, item).startswith("nothing was tried: the inventory names no table")
 
 
 # References and measures

@@ -173,6 +173,26 @@ def test_what_cannot_be_kept_is_refused_before_anybody_is_asked(
     assert target.asked == []
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"demands": {"rows": {"one": "viele"}}}, "verify_demands: rows: one is 'viele'"),
+        ({"partitions": [{"table": "one", "count": True}]}, "verify_partitions: one: count is True"),
+        ({"reference_max_age_minutes": 1441}, "verify_reference_max_age_minutes is 1441"),
+        ({"reference_max_age_minutes": -1}, "verify_reference_max_age_minutes is -1"),
+        ({"reference_max_age_minutes": float("nan")}, "verify_reference_max_age_minutes is nan"),
+    ],
+)
+def test_the_beginning_refuses_what_the_inventory_cannot_mean(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], told: str
+) -> None:
+    target = Target()
+    with pytest.raises(AnsibleActionFail, match=told):
+        act(folder, target, monkeypatch, state="begun", **given)
+    assert target.asked == []
+    act(folder, target, monkeypatch, state="begun", reference_max_age_minutes=1440)
+
+
 def test_the_beginning_finds_nothing_where_nothing_was_recorded(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
