@@ -151,6 +151,7 @@ def _replace(
     table = seen.table
     commands: list[Command] = []
     recording: list[Command] = []
+    replaced: dict[str, str] = {}
     for name in repair.replaced:
         schema, bare = seen.where[name]
         kept = partition_changes.free_name(session, schema, f"{bare}_replaced")
@@ -181,19 +182,18 @@ def _replace(
             partition_record.begin_command(terms.ledger, values),
             partition_record.detached_command(terms.ledger, table.schema, seen.oids[name], entries),
         ]
-        done.note("replaced", name, kept=kept)
+        replaced[name] = kept
     for period in repair.filled:
         new = quoted(table.schema, period.name)
         commands.append(Command(f"CREATE TABLE {new} (LIKE {table.sql} {LIKE})"))
         commands += attach_commands(table, new, period)
-        done.note("created", period.name, lower=shown(period.lower), upper=shown(period.upper))
     names = {seen.where[name][1] for name in repair.replaced}
     budget = dict.fromkeys({table.name, *names}, STRONGEST)
-    try:
-        in_transaction(session, table, commands, terms, done, budget, recording)
-    except RolloutError:
-        done.actions.clear()
-        raise
+    in_transaction(session, table, commands, terms, done, budget, recording)
+    for name, kept in replaced.items():
+        done.note("replaced", name, kept=kept)
+    for period in repair.filled:
+        done.note("created", period.name, lower=shown(period.lower), upper=shown(period.upper))
 
 
 def _take_out_of_default(

@@ -272,6 +272,19 @@ def make_plan(
     return Plan(tuple(actions), tuple(findings), until, ahead, standing, tuple(wanted), present)
 
 
+def free_periods(plan: Plan, seen: Sequence[Partition]) -> list[Action]:
+    """What can be created now: all but what waits for the end of a detach, which has its name or its bounds."""
+    pending = [p for p in seen if p.pending]
+    return [
+        action
+        for action in plan.actions
+        if action.kind == CREATE
+        and not any(
+            p.name == action.name or (p.lower < action.upper and action.lower < p.upper) for p in pending
+        )
+    ]
+
+
 def uncovered(lower: int, upper: int, partitions: Sequence[Partition]) -> list[tuple[int, int]]:
     """The parts of an interval that no partition takes, in order.
 

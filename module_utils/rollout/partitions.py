@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,6 +30,7 @@ from ansible.module_utils.rollout.partition_plan import (
     Finding,
     Partition,
     Plan,
+    free_periods,
     make_plan,
     shown,
     too_few_ahead,
@@ -66,6 +68,43 @@ class Order:
     confirmed: bool = False
     batch_rows: int = 10_000
     max_age_days: int = 3
+
+
+class Rest:
+    """What keeps nothing else from being done when it cannot be.
+
+    :ivar errors: why it could not
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.errors: list[RolloutError] = []
+
+    def attempt(self, task: Callable[[], object]) -> bool:
+        """Do something; returns whether it could be done.
+
+        :raises RolloutError: the connection was lost: nothing else can be done
+        """
+        try:
+            task()
+        except RolloutError as error:
+            if self.session.lost:
+                raise
+            self.session.rollback()
+            self.errors.append(error)
+            return False
+        return True
+
+    def tell(self) -> None:
+        """Raise what was kept back: the error itself when it is the only one."""
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise RolloutError(
+                "\n".join(error.message for error in self.errors),
+                hint="\n".join(dict.fromkeys(error.hint for error in self.errors if error.hint)),
+                details={"errors": [{"message": e.message, **e.details} for e in self.errors]},
+            )
 
 
 @dataclass
@@ -301,34 +340,59 @@ def _foretold_archives(
 def _carry_out(session: FileSession, order: Order, observed: Observation, done: Done) -> Outcome:
     desired, terms = order.desired, order.terms
     partition_changes.take_turns(session, order.schema, desired.table, terms, done)
-    before = seen = look(session, order.schema, desired, order.zone, order.today)
-    if partition_changes.resume(session, seen, observed.ledger, terms, done):
-        seen = look(session, order.schema, desired, order.zone, order.today)
+    before = _look(session, order)
+    seen = _created(session, order, before, done)
+    # The months ahead are there. What stands still from here on, such as a detach that an open report holds up, keeps
+    # nothing else from being done, and is told at the end.
+    rest = Rest(session)
+    tasks: list[Callable[[Seen], object]] = [
+        lambda seen: partition_changes.resume(session, seen, observed.ledger, terms, done)
+    ]
     if order.repair:
-        repair = _repair_of(seen)
-        partition_mending.mend(session, seen, repair, observed.ledger, terms, done, order.batch_rows)
-    if order.repair and done.actions:
-        seen = look(session, order.schema, desired, order.zone, order.today)
-    for action in seen.plan.actions:
-        if action.kind == CREATE:
-            partition_changes.create(session, seen.table, action, terms, done)
-        else:
-            partition_changes.detach(session, seen, action, observed.ledger, terms, done)
-    if done.actions:
-        seen = look(session, order.schema, desired, order.zone, order.today)
+        tasks.append(lambda seen: _mend(session, order, seen, observed, done))
+    tasks.append(lambda seen: _detach(session, seen, observed, terms, done))
+    for task in tasks:
+        count = len(done.actions)
+        if not rest.attempt(functools.partial(task, seen)) or len(done.actions) > count:
+            seen = _look(session, order)
+    seen = _created(session, order, seen, done)
     plan = seen.plan
-    if plan.actions:
+    if plan.actions and not rest.errors:
         left = ", ".join(f"{action.kind} {action.name}" for action in plan.actions)
         raise RolloutError(
             f"afterwards there is still something to do: {left}",
             hint="A new period began meanwhile, or somebody else changes the partitions. Run again.",
         )
     if order.archive_dir:
-        partition_archive.archive_all(
-            session, seen.table, order.archive_dir, terms, done, drop=order.drop_archived
-        )
+        archive = functools.partial(partition_archive.archive_all, drop=order.drop_archived)
+        rest.attempt(functools.partial(archive, session, seen.table, order.archive_dir, terms, done))
+    rest.tell()
     _write(session, order, "red" if plan.alarming else "done", done, plan)
     return _outcome(session, plan, done, before.partitions, seen.partitions)
+
+
+def _look(session: Session, order: Order) -> Seen:
+    return look(session, order.schema, order.desired, order.zone, order.today)
+
+
+def _created(session: Session, order: Order, seen: Seen, done: Done) -> Seen:
+    """Create what can be created now; returns the table as it is then."""
+    free = free_periods(seen.plan, seen.partitions)
+    for action in free:
+        partition_changes.create(session, seen.table, action, order.terms, done)
+    return _look(session, order) if free else seen
+
+
+def _mend(session: Session, order: Order, seen: Seen, observed: Observation, done: Done) -> None:
+    repair = _repair_of(seen)
+    partition_mending.mend(session, seen, repair, observed.ledger, order.terms, done, order.batch_rows)
+
+
+def _detach(session: Session, seen: Seen, observed: Observation, terms: Terms, done: Done) -> None:
+    """Detach what is beyond retention, up to the first that cannot be: PostgreSQL lets one at a time be pending."""
+    for action in seen.plan.actions:
+        if action.kind != CREATE:
+            partition_changes.detach(session, seen, action, observed.ledger, terms, done)
 
 
 def _prepare(session: Session, order: Order, observed: Observation) -> None:

@@ -6,10 +6,11 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
-from ansible.module_utils.rollout import partition_changes, partition_record
+from ansible.module_utils.rollout import partition_archive, partition_changes, partition_record
 from ansible.module_utils.rollout.connection import Command
 from ansible.module_utils.rollout.errors import (
     LockBudgetExceeded,
@@ -361,6 +362,45 @@ def test_a_detach_that_a_reader_holds_up_is_finished_by_the_next_run(
     kept = one(owner, "SELECT count(*) FROM public.events_2025_11_detached")
     assert one(owner, "SELECT count(*) FROM public.events") + kept == total + 1
     assert one(owner, "SELECT count(*) FROM rollout.detached WHERE state = 'detached'") == 1
+
+
+def test_a_detach_that_is_held_up_every_night_keeps_no_month_ahead_from_being_made(
+    job: Maintenance,
+    database: Database,
+    owner: psycopg.Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by a dump that is open whenever maintenance runs."""
+    job.run()
+    fill(owner)
+    job.attempts = 1
+    with database.connect(application_name="nightly dump") as dump, dump.transaction():
+        dump.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        dump.execute("SELECT count(*) FROM public.events")
+        for today, newest in (((2026, 3, 10), "events_2026_05"), ((2026, 4, 10), "events_2026_06")):
+            job.today = datetime.date(*today)
+            with pytest.raises(StatementFailed, match="nightly dump"):
+                job.run(retention=3)
+            assert newest in bounds(owner)
+        last = owner.execute(
+            "SELECT outcome, message, actions FROM rollout.maintenance ORDER BY seq DESC LIMIT 1"
+        )
+        ((outcome, message, actions),) = last.fetchall()
+        assert (outcome, names(actions)) == ("failed", [("created", "events_2026_06")])
+        assert "nightly dump" in message
+        # Of two failures both are told.
+        monkeypatch.setattr(partition_archive, "archive_all", failing)
+        with pytest.raises(RolloutError, match=r"(?s)nightly dump.*comes later"):
+            job.archive(tmp_path, retention=3)
+    assert names(job.run(retention=3).actions) == [
+        ("detached", "events_2025_11"),
+        ("detached", "events_2025_12"),
+    ]
+
+
+def failing(*_: object, **__: object) -> None:
+    raise RolloutError("that comes later")
 
 
 @pytest.mark.parametrize("killed_before", ["begin", "_detach_once", "finish"])

@@ -106,7 +106,10 @@ def test_a_row_that_comes_before_the_replacement_stops_it(
     monkeypatch.setattr(partition_mending, "_replace", late)
     with pytest.raises(StatementFailed, match="replacement of events_2026_02"):
         job.repair()
-    assert list(bounds(owner)) == ["events_2026_02"]
+    # It stands as it was; what was made are the months that nothing reaches into.
+    found = bounds(owner)
+    assert sorted(found) == [f"events_{m}" for m in MONTHS if m != "2026_01"]
+    assert found["events_2026_02"] == "(2026-01-31 21:00:00+00) TO (2026-02-28 21:00:00+00)"
     assert one(owner, "SELECT count(*) FROM rollout.detached") == 0
     # Now it holds a row, so it stays and the holes beside it are filled.
     monkeypatch.undo()
