@@ -95,6 +95,14 @@ def test_all_is_well_with_one_row_in_each_table(finished: Database) -> None:
             assert {item for item, status in found.items() if status == "failed"} == {"row_counts"}
 
 
+@pytest.mark.parametrize("zone", ["Asia/Kamchatka", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_all_is_well_in_any_zone(database: Database, zone: str) -> None:
+    Runner(database.options, variables={"zone": zone}).apply()
+    samples = checklist_samples.dump(load_samples(MIGRATIONS, {"zone": zone}))
+    found = statuses(Checklist(database).run(samples=samples, partitions=[{**MESSAGES, "zone": zone}]))
+    assert {item for item, status in found.items() if status == "failed"} == set()
+
+
 def test_two_at_once_do_not_wait_for_each_other(live: Database) -> None:
     """The second meets the first one's rows, uncommitted; its own have other keys."""
     entries = Runner(live.options).inspect().entries
