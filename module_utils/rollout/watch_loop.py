@@ -12,11 +12,14 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from ansible.module_utils.rollout import gate, watch, watch_figures
+from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.gate import BROKEN, GREEN, RED, Before, Decision, Sample
 from ansible.module_utils.rollout.gate_watch import Reference, unseen
 from ansible.module_utils.rollout.watch import Plan
 from ansible.module_utils.rollout.watch_figures import FigureLimits, Reading
 
+#: How long a reference can be compared with, seconds: session_store.py reads the keys that expire within a day of it.
+REFERENCE_S = 24 * 3600
 #: How often the time that is left is told between two looks, seconds.
 TICK_S = 1.0
 BEFORE, FIRST = "before the run", "the first sample"
@@ -70,6 +73,19 @@ def is_over(section: Mapping[str, Any]) -> bool:
     return section.get("state") in (GREEN, RED)
 
 
+def _require_young(age_s: float) -> None:
+    """Refuse to compare with what is too old: the session's keys that expired since would count as lost.
+
+    :raises RolloutError: the reference is older than what it knows of the keys reaches
+    """
+    if age_s > REFERENCE_S:
+        raise RolloutError(
+            f"the watch cannot be continued: its baseline is {age_s / 3600:.0f} hours old, and holds for"
+            f" {REFERENCE_S / 3600:.0f}",
+            hint="Begin a new one: ansible-playbook playbooks/watch.yml without run_id.",
+        )
+
+
 class Watch:
     """A watch, begun or continued.
 
@@ -78,6 +94,7 @@ class Watch:
     :param reference: of an earlier gate, in this process; empty: the first look is the baseline
     :param baseline: ``Reading`` of before the run as a dict; empty: the first look is the baseline
     :param known: section that an earlier process left; empty: nothing
+    :raises RolloutError: what it was compared with is too old to go on with
     """
 
     def __init__(
@@ -106,6 +123,7 @@ class Watch:
             self._wall = max(self._wall, self.history[-1].at)
             kept = known["reference"]
             given, first, since = kept["application"], kept["baseline"], float(kept["since"])
+            _require_young(self._wall - since)
         self._since = since
         self._compared = Reference(given, self._started)
         self._given = given

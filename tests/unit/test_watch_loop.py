@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.rollout import gate
+from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.gate import BROKEN, GREEN, RED, Decision
 from ansible.module_utils.rollout.log_patterns import DEFAULTS
 from ansible.module_utils.rollout.record import pruned
@@ -343,6 +344,20 @@ def test_time_that_nobody_watched_is_no_reason_for_more_errors(place: Place, pas
     place.app.errors = 5 + int((900 + passed) / 60)
     assert place.watch(limits=limits, known=place.section).state == GREEN
     assert is_over(place.section)
+
+
+def test_after_a_day_it_does_not_go_on(place: Place) -> None:
+    """The session's keys that expire later are not known; those that did would count as lost."""
+    interrupted(place, 15)
+    section = place.section
+    place.clock.passed = 24 * 3600 + 1
+    with pytest.raises(
+        RolloutError, match=r"its baseline is 24 hours old, and holds for 24\n.*without run_id"
+    ):
+        place.go_on()
+    assert place.section is section
+    place.clock.passed = 24 * 3600 - 1
+    assert place.go_on().state == GREEN
 
 
 def test_errors_that_came_meanwhile_are_found(place: Place) -> None:
