@@ -8,6 +8,7 @@ of may be gone.
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import json
@@ -45,20 +46,32 @@ def archive_all(
 
     :param folder: on this host; made when it is not there
     :param drop: whether tables go whose archive is proven
-    :raises RolloutError: a file could not be written or proven; nothing was dropped
+    :raises RolloutError: a file could not be written or proven; its table was not dropped
     """
     # Reading a whole partition takes its time; waiting for a lock does not (lock_timeout stays).
     session.run([f"SET statement_timeout = {_READING_MS}"])
     for one in partition_record.detached(session, terms.ledger, table.schema, table.name):
         if not one.standing or one.state == "detaching":
             continue
-        proven = one.archive
-        if one.state == "detached":
-            proven = archive(session, table.database, one, folder, terms.run_id)
-            session.run([partition_record.archived_command(terms.ledger, one.seq, proven)])
-            done.note("archived", one.kept, archive=str(proven["file"]), sha256=str(proven["sha256"]))
-        if drop and proven is not None:
-            _drop(session, table, one, proven, terms, done)
+        try:
+            _archive_one(session, table, one, folder, terms, done, drop=drop)
+        except OSError as error:
+            raise RolloutError(
+                f"{one.kept} cannot be archived in {folder}: {error}",
+                hint="It was not dropped. Look at the folder's owner and rights and at its disk's room. Run again.",
+            ) from None
+
+
+def _archive_one(
+    session: FileSession, table: Table, one: Detached, folder: Path, terms: Terms, done: Done, *, drop: bool
+) -> None:
+    proven = one.archive
+    if one.state == "detached":
+        proven = archive(session, table.database, one, folder, terms.run_id)
+        session.run([partition_record.archived_command(terms.ledger, one.seq, proven)])
+        done.note("archived", one.kept, archive=str(proven["file"]), sha256=str(proven["sha256"]))
+    if drop and proven is not None:
+        _drop(session, table, one, proven, terms, done)
 
 
 def archive(session: FileSession, database: str, one: Detached, folder: Path, run_id: str) -> dict[str, Any]:
@@ -74,6 +87,9 @@ def archive(session: FileSession, database: str, one: Detached, folder: Path, ru
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # The record's number, because a month that is made anew and detached again is kept under the same name.
     stem = ".".join((database, one.kept_schema, one.kept, str(one.seq))).replace("/", "_")
+    # What runs left that were killed would fill the disk in the end.
+    for left in folder.glob(f"{glob.escape(stem)}.*.partial"):
+        left.unlink()
     partial = folder / f"{stem}.{run_id}.partial"
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

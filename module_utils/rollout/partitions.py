@@ -160,7 +160,7 @@ def run(given: Mapping[str, Any], *, check: bool) -> Outcome:
 def order_from(given: Mapping[str, Any]) -> Order:
     """The options of ``pg_partitions``, checked before anything is connected to.
 
-    :raises RolloutError: a number out of range, or a drop without an archive
+    :raises RolloutError: a number out of range, a drop without an archive, or a folder that is relative
     """
     for name, least in (
         ("ahead", 0),
@@ -180,6 +180,12 @@ def order_from(given: Mapping[str, Any]) -> Order:
         raise RolloutError(
             "drop_archived is set without archive_dir", hint="Nothing is dropped without a proven archive."
         )
+    archive_dir = Path(given["archive_dir"]).expanduser() if given["archive_dir"] else None
+    if archive_dir and not archive_dir.is_absolute():
+        raise RolloutError(
+            f"archive_dir is {given['archive_dir']}; it must be absolute",
+            hint="Which folder is meant would depend on where the run is started from.",
+        )
     desired = Desired(
         given["table"],
         given["unit"],
@@ -194,7 +200,7 @@ def order_from(given: Mapping[str, Any]) -> Order:
         given["zone"],
         Terms(given["ledger"], given["run_id"], tuple(given["protected_tables"]), given["lock_attempts"]),
         platform.node(),
-        archive_dir=Path(given["archive_dir"]) if given["archive_dir"] else None,
+        archive_dir=archive_dir,
         drop_archived=given["drop_archived"],
         repair=given["state"] == "repaired",
         confirmed=given["confirmed"],

@@ -119,6 +119,14 @@ def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
     assert red.returncode == 1
     # The other table was maintained all the same.
     assert ["error" in json.loads(told) for told in red.stdout.splitlines()] == [True, False]
+    # One that fails in a way that nobody foresaw is red as well, and only it.
+    file.write_text(json.dumps({**good, "tables": [{**table, "ahead": "many"}, table]}))
+    unforeseen = scheduled(line)
+    assert unforeseen.returncode == 1 and "Traceback" in unforeseen.stderr
+    assert [json.loads(told).get("error", "")[:9] for told in unforeseen.stdout.splitlines()] == [
+        "TypeError",
+        "",
+    ]
     service = file.with_name("pg_service.conf")
     service.write_text(service.read_text().replace(f"port={finished.options['port']}", "port=1"))
     file.write_text(json.dumps(good))
@@ -212,6 +220,7 @@ def test_the_module_says_what_its_documentation_says(finished: Database, capsys:
         ({"drop_archived": True}, "drop_archived is set without archive_dir"),
         ({"alarm": 4}, "the alarm is 4 periods ahead, but only 3 are made"),
         ({"ahead": -1}, "ahead is -1; it must be 0 or more"),
+        ({"archive_dir": "archive"}, "archive_dir is archive; it must be absolute"),
         ({"first": "soon"}, "the first period is 'soon', which is no day"),
     ):
         failed = module_run.run("pg_partitions", capsys, table="messages", **wrong, **connection)

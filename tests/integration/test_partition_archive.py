@@ -1,8 +1,11 @@
 """Archives of detached partitions: written, proven by reading them back, and only then, if told so, a drop."""
 
+import errno
 import gzip
 import hashlib
+import io
 import json
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,6 +230,60 @@ def test_check_mode_foretells_archives_drops_and_what_is_finished(
     assert foretold(drop=True) == whole[1:]
     job.archive(tmp_path, drop=True, retention=2)
     assert foretold(drop=True) == []
+
+
+class FullDisk(io.RawIOBase):
+    """What a file on a full disk does."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: object, /) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("trouble", ["no folder", "full disk"])
+def test_a_folder_that_takes_no_file_fails_the_run_and_says_why(
+    job: Maintenance,
+    owner: psycopg.Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+) -> None:
+    """Told and recorded as any failure; the next run goes on."""
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file/archive" if trouble == "no folder" else tmp_path
+    # Beyond what is gathered before it is written: the disk is full in the middle of COPY.
+    owner.execute(
+        "INSERT INTO public.events (at, what) SELECT '2025-11-02 00:00:00+00', md5(i::text)"
+        " FROM generate_series(1, 9900) i"
+    )
+    with monkeypatch.context() as patched:
+        if trouble == "full disk":
+            patched.setattr(os, "fdopen", lambda *_, **__: FullDisk())
+        with pytest.raises(RolloutError, match=f"{KEPT} cannot be archived in .*(Not a dir|No space)"):
+            job.archive(folder, drop=True, retention=2)
+    outcome, message = owner.execute(
+        "SELECT outcome, message FROM rollout.maintenance ORDER BY seq DESC LIMIT 1"
+    ).fetchall()[0]
+    assert outcome == "failed" and "cannot be archived" in message
+    assert len(rows(owner, KEPT)) == 10_000
+    assert archived(tmp_path) == []
+    assert [a["action"] for a in job.archive(tmp_path, drop=True, retention=2).actions] == [
+        "archived",
+        "dropped",
+    ]
+
+
+def test_what_a_killed_run_left_of_the_same_archive_is_removed(
+    job: Maintenance, owner: psycopg.Connection, tmp_path: Path
+) -> None:
+    job.run(retention=2)
+    stem = f"{job.database.name}.public.{KEPT}"
+    (tmp_path / f"{stem}.1.earlier.partial").write_text("half")
+    (tmp_path / f"{stem}.11.earlier.partial").write_text("of another record")
+    job.archive(tmp_path, retention=2)
+    assert [one.name for one in tmp_path.glob("*.partial")] == [f"{stem}.11.earlier.partial"]
 
 
 def test_two_databases_may_share_a_folder(

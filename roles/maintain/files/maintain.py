@@ -13,6 +13,7 @@ import importlib.util
 import json
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -90,6 +91,11 @@ def main(file: str) -> int:
         except errors.RolloutError as error:
             codes.append(RED)
             told["error"] = str(error)
+        # Whatever it is, the other tables are maintained.
+        except Exception as error:
+            codes.append(RED)
+            told["error"] = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
         else:
             codes.append(0 if outcome.healthy else RED)
             red = [found for found in outcome.findings if found["alarming"]]
