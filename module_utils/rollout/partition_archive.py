@@ -39,15 +39,25 @@ _DIGEST = (
 )
 
 
+# By the record's table and the partitioned one: two runs do not archive the same.
+_ALONE = "SELECT pg_try_advisory_lock(to_regclass(%s)::oid::integer, %s::oid::integer)"
+
+
 def archive_all(
     session: FileSession, table: Table, folder: Path, terms: Terms, done: Done, *, drop: bool
-) -> None:
+) -> bool:
     """Archive what was detached and is not archived, then drop what is archived and may be.
+
+    It can take hours, so it needs none of the locks by which runs take turns, but one of its own.
 
     :param folder: on this host; made when it is not there
     :param drop: whether tables go whose archive is proven
+    :returns: False when another run is at it: nothing was done
     :raises RolloutError: a file could not be written or proven; its table was not dropped
     """
+    record = f"{quoted(terms.ledger)}.detached"
+    if not session.run([Command(_ALONE, (record, table.oid))])[0][0][0]:
+        return False
     # Reading a whole partition takes its time; waiting for a lock does not (lock_timeout stays).
     session.run([f"SET statement_timeout = {_READING_MS}"])
     for one in partition_record.detached(session, terms.ledger, table.schema, table.name):
@@ -60,6 +70,7 @@ def archive_all(
                 f"{one.kept} cannot be archived in {folder}: {error}",
                 hint="It was not dropped. Look at the folder's owner and rights and at its disk's room. Run again.",
             ) from None
+    return True
 
 
 def _archive_one(

@@ -88,6 +88,11 @@ def take_turns(session: Session, schema: str, name: str, terms: Terms, done: Don
     _attempt(session, functools.partial(session.run, [lock]), name, terms, done)
 
 
+def end_turn(session: Session) -> None:
+    """Let others change the partitions, and migrations run, while this session goes on with what is detached."""
+    session.run(["SELECT pg_advisory_unlock_all()"])
+
+
 def create(session: Session, table: Table, period: Period | Action, terms: Terms, done: Done) -> None:
     """Make and attach one partition, in a transaction of its own.
 

@@ -37,6 +37,7 @@ FOREIGN = "foreign table"
 INDEX = "index"
 AHEAD = "not enough ahead"
 LATE = "no recent maintenance"
+ARCHIVING = "archiving elsewhere"
 
 #: What to do about a partition that is partitioned itself.
 BY_HAND = "Mend it by hand: it has partitions of its own, and no repair touches such a one."

@@ -24,6 +24,7 @@ from ansible.module_utils.rollout.partition_calendar import as_day
 from ansible.module_utils.rollout.partition_changes import Done, Terms
 from ansible.module_utils.rollout.partition_plan import (
     AHEAD,
+    ARCHIVING,
     CREATE,
     LATE,
     Desired,
@@ -369,10 +370,12 @@ def _carry_out(session: FileSession, order: Order, observed: Observation, done: 
             f"afterwards there is still something to do: {left}",
             hint="A new period began meanwhile, or somebody else changes the partitions. Run again.",
         )
+    notes: list[Finding] = []
     if order.archive_dir:
-        archive = functools.partial(partition_archive.archive_all, drop=order.drop_archived)
-        rest.attempt(functools.partial(archive, session, seen.table, order.archive_dir, terms, done))
+        partition_changes.end_turn(session)
+        rest.attempt(functools.partial(_archive, session, order, order.archive_dir, seen, done, notes))
     rest.tell()
+    plan = replace(plan, findings=(*plan.findings, *notes))
     _write(session, order, "red" if plan.alarming else "done", done, plan)
     return _outcome(session, plan, done, before.partitions, seen.partitions)
 
@@ -399,6 +402,26 @@ def _detach(session: Session, seen: Seen, observed: Observation, terms: Terms, d
     for action in seen.plan.actions:
         if action.kind != CREATE:
             partition_changes.detach(session, seen, action, observed.ledger, terms, done)
+
+
+def _archive(
+    session: FileSession, order: Order, folder: Path, seen: Seen, done: Done, notes: list[Finding]
+) -> None:
+    """Archive, and drop what may be; a note when another run is at it."""
+    if partition_archive.archive_all(
+        session, seen.table, folder, order.terms, done, drop=order.drop_archived
+    ):
+        return
+    name = seen.table.name
+    notes.append(
+        Finding(
+            ARCHIVING,
+            name,
+            f"another run is archiving what was detached from {order.schema}.{name}",
+            "Nothing needs to be done: what it leaves, the next run archives.",
+            alarming=False,
+        )
+    )
 
 
 def _prepare(session: Session, order: Order, observed: Observation) -> None:

@@ -9,11 +9,13 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from ansible.module_utils.rollout import partition_archive, partition_changes
 from ansible.module_utils.rollout.errors import RolloutError, StatementFailed
+from ansible.module_utils.rollout.observation import observe
 from ansible.module_utils.rollout.partitions import Outcome
 
 from sandbox.databases import Database
@@ -230,6 +232,33 @@ def test_check_mode_foretells_archives_drops_and_what_is_finished(
     assert foretold(drop=True) == whole[1:]
     job.archive(tmp_path, drop=True, retention=2)
     assert foretold(drop=True) == []
+
+
+def test_others_go_on_while_an_archive_is_written(
+    job: Maintenance, owner: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can take hours: months are made meanwhile, and migrations run; only a second archive has to wait."""
+    prove = partition_archive._prove
+    seen: list[object] = []
+
+    def meanwhile(*arguments: Any) -> tuple[int, str]:
+        if not seen:
+            seen.append([action["partition"] for action in job.run(ahead=4, retention=2).actions])
+            with job.open() as session:
+                seen.append(observe(session, "public", "rollout", alone=True).database)
+            second = job.archive(tmp_path, ahead=4, retention=2)
+            seen.append((second.changed, second.healthy, [f["kind"] for f in second.findings]))
+        return prove(*arguments)
+
+    monkeypatch.setattr(partition_archive, "_prove", meanwhile)
+    done = job.archive(tmp_path, retention=2)
+    assert seen == [
+        ["events_2026_05", "events_2026_06"],
+        job.database.name,
+        (False, True, ["archiving elsewhere"]),
+    ]
+    assert [a["action"] for a in done.actions] == ["detached", "archived"]
+    assert len(archived(tmp_path)) == 1
 
 
 class FullDisk(io.RawIOBase):
