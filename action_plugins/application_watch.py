@@ -41,6 +41,7 @@ ON_TERMINAL = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 #: How long the process of an ansible-playbook that was killed may go on with the look that it was at, seconds.
 _STRAGGLER_S = 30
 _OPTIONS = {
+    "state": {"type": "str", "choices": ["begun", "watched"], "default": "watched"},
     "look": {"type": "dict", "default": {}},
     "database": {"type": "dict", "default": {}},
     "host": {"type": "dict", "default": {}},
@@ -142,6 +143,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 gate.Limits(**{name: given[name] for name in _LINES}), figure_limits(given["limits"])
             )
             _require_sources(given)
+            if given["state"] == "begun":
+                return result
             if self._task.check_mode:
                 result.update(skipped=True, msg="Check mode: nothing is watched.")
                 return result

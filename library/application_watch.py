@@ -14,6 +14,13 @@ description:
   - What cannot be looked at is a gap, which prolongs the watch. It says nothing about the application.
   - Never fails for what it sees. Judge RV(state).
 options:
+  state:
+    description:
+      - V(watched) watches.
+      - V(begun) looks at nothing. It refuses a plan and limits that cannot be kept. For the beginning of a run.
+    type: str
+    choices: [begun, watched]
+    default: watched
   look:
     description: Arguments of M(application_info), without bookmarks and baseline. Empty, no application is looked at.
     type: dict

@@ -70,6 +70,13 @@ class Limits:
                 hint="Take at least one sample, and let between 1 and all of them make the gate red: gate_samples,"
                 " gate_red_samples.",
             )
+        for name in ("error_lines", "problem_lines", "rate_factor", "errors_per_minute"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise RolloutError(
+                    f"the limit {name} is {value}",
+                    hint=f"A number of 0 or more: gate_{name}, or watch_{name} for a watch.",
+                )
         for name, lines in self.problem_budgets.items():
             if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0:
                 raise RolloutError(

@@ -6,6 +6,7 @@ that are older than the baseline are left out for the same reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -48,9 +49,10 @@ class FigureLimits:
     def __post_init__(self) -> None:
         for one in fields(self):
             least = 1 if one.name == "worse_factor" else 0
-            if getattr(self, one.name) < least:
+            value = getattr(self, one.name)
+            if not math.isfinite(value) or value < least:
                 raise RolloutError(
-                    f"the limit {one.name} is {getattr(self, one.name)}",
+                    f"the limit {one.name} is {value}",
                     hint=f"Take {least} or more: watch_{one.name}.",
                 )
 

@@ -94,6 +94,17 @@ def test_a_red_watch_leaves_what_was_applied_where_the_operator_chose_that(
     assert project.report()["run_id"] == run_id
 
 
+def test_a_limit_that_makes_no_sense_is_refused_before_anything_is_changed(
+    database: Database, tmp_path: Path
+) -> None:
+    project = RolloutProject(tmp_path / "project", database, **{**QUICK, "watch_error_lines": -1})
+    run = project.apply()
+    assert run.code != 0
+    assert "the limit error_lines is -1" in run.output
+    assert "watch_error_lines" in run.output
+    assert Runner(database.options).inspect().recorded == []
+
+
 # --- killed, continued, on a terminal ------------------------------------------------------------------------------
 
 

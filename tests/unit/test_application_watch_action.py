@@ -174,6 +174,27 @@ def test_what_is_not_given_is_not_asked(watch: Watcher, target: Target, module: 
     assert {name for name, _ in target.sent} == set(MODULES) - {module}
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"error_lines": -1}, "watch_error_lines"),
+        ({"limits": {"growth_mb": float("nan")}}, "watch_growth_mb"),
+        ({"red_samples": 0}, "watch_red_samples"),
+        ({"problem_budgets": {"databse_error": 0}}, "watch_problem_budgets"),
+        ({"look": {}, "database": {}, "host": {}}, "watch_enabled: false"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_at_the_beginning(
+    watch: Watcher, target: Target, given: dict[str, Any], told: str
+) -> None:
+    for check in (False, True):
+        result = watch(check=check, state="begun", **given)
+        assert result["failed"]
+        assert told in result["msg"]
+        assert not watch(check=check, state="begun").get("failed")
+    assert target.sent == []
+
+
 def test_in_check_mode_nothing_is_asked_and_nobody_waits(
     watch: Watcher, target: Target, record: Record
 ) -> None:

@@ -347,6 +347,16 @@ def test_limits_that_cannot_be_kept_are_refused(samples: int, red_samples: int) 
     Limits(samples=3, red_samples=3)
 
 
+@pytest.mark.parametrize("name", ["error_lines", "problem_lines", "rate_factor", "errors_per_minute"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_a_limit_that_is_no_limit_is_refused(name: str, value: float) -> None:
+    wrong: dict[str, Any] = {name: value}
+    least: dict[str, Any] = {name: 0}
+    with pytest.raises(RolloutError, match=rf"the limit {name} is {value}\n.*gate_{name}, or watch_{name}"):
+        Limits(**wrong)
+    Limits(**least)
+
+
 @pytest.mark.parametrize("lines", ["2", 2.5, -1, True, None])
 def test_a_budget_that_is_no_number_of_lines_is_refused(lines: Any) -> None:
     with pytest.raises(RolloutError, match=f"the budget of exception is {re.escape(repr(lines))}"):

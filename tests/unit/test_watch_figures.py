@@ -330,6 +330,9 @@ def test_counters_that_began_anew_count_from_there(anew: dict[str, Any]) -> None
 def test_a_limit_that_makes_no_sense_is_refused(name: str) -> None:
     with pytest.raises(RolloutError, match=rf"limit {name} is -1.0\n.*watch_{name}"):
         figure_limits({name: -1})
+    for endless in ("nan", "inf"):
+        with pytest.raises(RolloutError, match=rf"limit {name} is {endless}\n.*watch_{name}"):
+            figure_limits({name: float(endless)})
     with pytest.raises(RolloutError, match="not a number"):
         figure_limits({name: "much"})
 
