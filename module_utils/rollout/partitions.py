@@ -169,6 +169,10 @@ def order_from(given: Mapping[str, Any]) -> Order:
         ("retention", 0),
         ("batch_rows", 1),
         ("lock_attempts", 1),
+        # 0 is PostgreSQL's word for waiting for ever.
+        ("lock_timeout_ms", 1),
+        ("statement_timeout_ms", 1),
+        ("max_age_days", 0),
     ):
         if given[name] < least:
             raise RolloutError(f"{name} is {given[name]}; it must be {least} or more", hint="Correct it.")

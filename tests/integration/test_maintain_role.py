@@ -104,7 +104,8 @@ def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
     finished: Database, tmp_path: Path
 ) -> None:
     project = project_of(finished, tmp_path, maintain_schedule="cron", maintain_cron_dir=str(tmp_path))
-    assert project.playbook(PLAYBOOK, "-i", "prod").code == 0
+    # What is given on the command line is text.
+    assert project.playbook(PLAYBOOK, "-i", "prod", "-e", "maintain_lock_attempts=4").code == 0
     assert list(tmp_path.glob("*.timer")) == []
     table_of_cron = the_file(tmp_path, "rollout-maintain-*")
     # cron ignores a file with anything else in its name.
@@ -113,6 +114,7 @@ def test_cron_where_there_is_no_systemd_and_what_its_exit_code_says(
     assert scheduled(line).returncode == 0
     file = the_file(tmp_path, "maintain/*/maintain.json")
     good = json.loads(file.read_text())
+    assert good["common"]["lock_attempts"] == 4
     table = good["tables"][0]
     file.write_text(json.dumps({**good, "tables": [{**table, "table": "nothing"}, table]}))
     red = scheduled(line)
@@ -220,6 +222,9 @@ def test_the_module_says_what_its_documentation_says(finished: Database, capsys:
         ({"drop_archived": True}, "drop_archived is set without archive_dir"),
         ({"alarm": 4}, "the alarm is 4 periods ahead, but only 3 are made"),
         ({"ahead": -1}, "ahead is -1; it must be 0 or more"),
+        ({"lock_timeout_ms": 0}, "lock_timeout_ms is 0; it must be 1 or more"),
+        ({"statement_timeout_ms": -1}, "statement_timeout_ms is -1; it must be 1 or more"),
+        ({"max_age_days": -5}, "max_age_days is -5; it must be 0 or more"),
         ({"archive_dir": "archive"}, "archive_dir is archive; it must be absolute"),
         ({"first": "soon"}, "the first period is 'soon', which is no day"),
     ):
