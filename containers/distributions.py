@@ -1,4 +1,4 @@
-"""The operating systems that the containers may have: each brings one PostgreSQL and one Python."""
+"""The operating systems that the containers may have: each brings one PostgreSQL."""
 
 import os
 from dataclasses import dataclass
@@ -12,21 +12,20 @@ VARIABLE = "PG_VERSION"
 class Distribution:
     """One release of Debian.
 
-    Attributes: ``codename`` as mmdebstrap takes it, ``image`` to be pulled, ``postgresql`` and ``python`` the versions
-    that its packages have.
+    Attributes: ``codename`` as mmdebstrap takes it, ``image`` to be pulled, ``postgresql`` the version that its
+    packages have.
     """
 
     codename: str
     image: str
     postgresql: int
-    python: str
 
 
 DISTRIBUTIONS = (
-    Distribution("bookworm", "docker.io/library/debian:bookworm-slim", 15, "3.11"),
-    Distribution("trixie", "docker.io/library/debian:trixie-slim", 17, "3.13"),
+    Distribution("bookworm", "docker.io/library/debian:bookworm-slim", 15),
+    Distribution("trixie", "docker.io/library/debian:trixie-slim", 17),
     # What becomes the next release: packages change until then.
-    Distribution("forky", "docker.io/library/debian:forky-slim", 18, "3.13"),
+    Distribution("forky", "docker.io/library/debian:forky-slim", 18),
 )
 
 

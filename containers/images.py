@@ -55,17 +55,19 @@ def identity(kind: str, distribution: Distribution) -> str:
     return f"{distribution.codename}-{digest.hexdigest()[:16]}"
 
 
-def wheelhouse(distribution: Distribution) -> Path:
-    """Return a folder with the wheels that role runtime installs, for that distribution's Python."""
+def wheelhouse(engine: Engine, image: str) -> Path:
+    """Return a folder with the wheels that role runtime installs, for that image's Python."""
+    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    python = engine.run("run", "--rm", "--entrypoint=python3", image, "-c", ask).strip()
     requirements = ROOT / "roles/runtime/files/requirements.txt"
     mark = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    folder = CACHE / f"wheelhouse-{distribution.python}-{mark}"
+    folder = CACHE / f"wheelhouse-{python}-{mark}"
     with locked(CACHE / "wheelhouse.lock", f"fetching wheels into {CACHE}"):
         if not folder.exists():
             machine = f"manylinux2014_{os.uname().machine}"
             _download(
                 folder,
-                f"--python-version={distribution.python}",
+                f"--python-version={python}",
                 f"--platform={machine}",
                 "-r",
                 str(requirements),

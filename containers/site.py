@@ -108,7 +108,7 @@ class Site:
             self._start_application(images["app"], container, number)
         self._fill_database()
         variables = {container: self._start_stand_in(container) for container in self.applications}
-        self._write_inventory(variables, wheelhouse(distribution))
+        self._write_inventory(variables, wheelhouse(engine, images["app"]))
 
     def down(self) -> None:
         """Remove the containers and the network, also those of an attempt that was interrupted."""

@@ -30,12 +30,12 @@ BROKEN = "default, with a broken role"
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     try:
-        usable, _ = ensure_images(find_engine(installer()), chosen_distribution())
+        usable, images = ensure_images(find_engine(installer()), chosen_distribution())
     except NoContainers as reason:
         if os.environ.get(REQUIRED):
             raise
         pytest.skip(f"containers cannot run here: {reason}")
-    wheelhouse(chosen_distribution())
+    wheelhouse(usable, images["app"])
     return usable
 
 
