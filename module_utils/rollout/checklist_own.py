@@ -12,6 +12,7 @@ from ansible.module_utils.rollout import catalog
 from ansible.module_utils.rollout.connection import Command, Session
 from ansible.module_utils.rollout.errors import RolloutError
 from ansible.module_utils.rollout.findings import Verdict, failed, passed, warning
+from ansible.module_utils.rollout.masking import masked_numbers
 
 _KEYS = ("id", "title", "query", "expected", "status_if_not", "hint")
 _MOST_ROWS = 100
@@ -78,11 +79,12 @@ def evaluate(session: Session, schema: str, check: Check) -> Verdict:
     rows = [[_plain(value) for value in row] for row in answers[2]]
     expected = [[_plain(value) for value in row] for row in check.expected]
     told = _told(expected)
-    evidence = {"query": check.query, "rows": rows[:_MOST_ROWS]}
+    shown = masked_numbers(rows)
+    evidence = {"query": check.query, "rows": shown[:_MOST_ROWS]}
     if len(rows) <= _MOST_ROWS and rows == expected:
-        return passed(told, _told(rows), **evidence)
+        return passed(told, _told(shown), **evidence)
     judge = failed if check.status_if_not == "failed" else warning
-    return judge(told, _told(rows), check.hint, **evidence)
+    return judge(told, _told(shown), check.hint, **evidence)
 
 
 def _plain(value: Any) -> Any:

@@ -406,6 +406,7 @@ def test_what_cannot_be_meant_is_refused(shared: Database, given: dict[str, Any]
         ),
         ({"query": "SELECT date '2030-01-15'", "expected": "2030-01-15"}, "passed", "2030-01-15"),
         ({"query": "SELECT 1 WHERE false", "expected": []}, "passed", "no row"),
+        ({"query": "SELECT 79001234567, 'x'", "expected": [[79001234567, "x"]]}, "passed", "*********67, x"),
         ({"query": "SELECT '100%'", "expected": "100%"}, "passed", "100%"),
         ({"query": "SELECT 2", "expected": 1}, "failed", "2"),
         ({"query": "SELECT 2", "expected": 1, "status_if_not": "warning"}, "warning", "2"),
