@@ -178,7 +178,9 @@ catalog:
   type: dict
   returned: success
 locks:
-  description: Strongest lock that the items took on each relation of users.
+  description: >-
+    Strongest lock that the items took on each relation of users, while they read and made the rows that an attempt
+    stands on. What an attempt itself locked is not among them; its subtransaction was rolled back, with its locks.
   type: dict
   returned: success
 round_trips:

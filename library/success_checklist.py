@@ -154,7 +154,7 @@ catalog:
   type: dict
   returned: O(state=judged)
 locks:
-  description: Strongest lock that the items took on each relation of users.
+  description: Strongest lock that the items took on each relation of users, as M(pg_checklist_info) returns it.
   type: dict
   returned: O(state=judged)
 round_trips:

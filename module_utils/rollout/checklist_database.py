@@ -47,7 +47,8 @@ class Outcome:
     :ivar findings: one for each item, as :meth:`findings.Finding.as_result` gives them
     :ivar reference: what a later look compares with
     :ivar catalog: the comparison with the ledger
-    :ivar locks: strongest lock that the items took on each relation of users
+    :ivar locks: strongest lock that the items took on each relation of users, without those within an attempt: its
+        subtransaction is rolled back
     """
 
     findings: list[dict[str, Any]] = field(default_factory=list)
