@@ -64,8 +64,8 @@ options:
     default: 0
   archive_dir:
     description:
-      - Folder on the target host. Detached partitions are written there, compressed, and read back into a scratch table
-        to prove it. Empty archives nothing.
+      - Folder on the target host, absolute. Detached partitions are written there, compressed, and read back into a
+        scratch table to prove it. No file that lies there is overwritten. Empty archives nothing.
     type: path
     default: ""
   drop_archived:
@@ -90,7 +90,7 @@ options:
     elements: str
     default: []
   lock_timeout_ms:
-    description: Longest wait for one lock, milliseconds.
+    description: Longest wait for one lock, milliseconds; 1 or more.
     type: int
     default: 1500
   lock_attempts:
@@ -98,7 +98,7 @@ options:
     type: int
     default: 5
   statement_timeout_ms:
-    description: Longest run of one statement, milliseconds.
+    description: Longest run of one statement, milliseconds; 1 or more. Reading a whole partition is not limited by it.
     type: int
     default: 60000
   run_id:
