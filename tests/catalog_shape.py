@@ -32,7 +32,7 @@ class Shape:
         connection.execute("SET timezone = 'UTC'")
 
     def table(self, name: str) -> dict[str, list[str]]:
-        """Everything on a table, as one list of lines a kind."""
+        """Everything on a table, as one list of lines a kind; columns in their order, all else sorted."""
         shape = {
             "columns": self._columns(name),
             "constraints": self._constraints(name),
@@ -40,7 +40,7 @@ class Shape:
             "triggers": self._triggers(name),
             "partition_by": self._lines("SELECT pg_get_partkeydef(%s::regclass)", name),
         }
-        return {kind: lines for kind, lines in shape.items() if lines}
+        return {kind: lines if kind == "columns" else sorted(lines) for kind, lines in shape.items() if lines}
 
     def differences(self, expected: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Every line that is missing or should not be there, with its table and kind."""
