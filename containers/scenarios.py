@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 from containers.images import ROOT
+from sandbox.errors import SandboxError
+from sandbox.lock import locked
 
 PROGRAM = Path(sys.executable).with_name("molecule")
 TIMEOUT_S = 2400
 #: Those that `make test` runs; the others come with `make test-all`.
 ALWAYS = ("default", "red_gate", "rollback", "adopt")
+LOCKS = ".cache/molecule-locks"
 BASE_CONFIG = ".config/molecule/config.yml"
 VARIABLE = "MOLECULE_SCENARIOS"
 
@@ -35,6 +38,15 @@ def run_scenario(name: str, log: Path, root: Path = ROOT) -> list[str]:
     :param log: file for everything that it prints.
     :param root: the checkout that it belongs to.
     """
+    try:
+        # A second run of it in the same checkout would take the first one's containers for left behind.
+        with locked(root / LOCKS / f"{name}.lock", f"running scenario {name} of {root}"):
+            return _run_locked(name, log, root)
+    except SandboxError as error:
+        return [str(error)]
+
+
+def _run_locked(name: str, log: Path, root: Path) -> list[str]:
     ephemeral = root / ".cache/molecule-ephemeral" / name
     # After a run that was killed, Molecule would take its machines for created.
     shutil.rmtree(ephemeral, ignore_errors=True)

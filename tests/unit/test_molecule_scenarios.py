@@ -9,8 +9,9 @@ import yaml
 from containers.distributions import chosen_distribution
 from containers.errors import ContainerError
 from containers.images import ROOT
-from containers.scenarios import ALWAYS, all_scenarios, chosen_scenarios, failures
+from containers.scenarios import ALWAYS, LOCKS, all_scenarios, chosen_scenarios, failures, run_scenario
 from containers.site import Host, Site
+from sandbox import lock
 
 RECAP = "default  : actions=9  successful={}  disabled=0  skipped=0  missing={}  failed={}\n"
 
@@ -32,6 +33,16 @@ def test_only_a_complete_run_passes(code: int, output: str, expected: list[str])
 
 def test_a_run_without_end_fails() -> None:
     assert failures("default", None, RECAP.format(9, 0, 0)) == ["molecule did not end within 2400 s"]
+
+
+def test_two_runs_of_one_scenario_in_one_checkout_exclude_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WAIT_S", 0.2)
+    with lock.locked(tmp_path / LOCKS / "default.lock", "a test"):
+        (told,) = run_scenario("default", tmp_path / "log", tmp_path)
+    assert told.startswith(f"another process has been running scenario default of {tmp_path}")
+    assert not (tmp_path / "log").exists()
 
 
 def test_which_scenarios_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
