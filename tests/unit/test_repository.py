@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_names_say_what_a_file_is_about() -> None:
     assert vaguely_named(repository_files()) == []
     control = [Path("a/utils.py"), Path("_common.py"), Path("Helpers.js"), Path("commons.py")]
     assert vaguely_named(control) == control[:3]
+
+
+def named_alike(files: Iterable[Path]) -> list[str]:
+    """Test files with one name in several folders, of which pytest imports the first alone."""
+    count = Counter(file.name for file in files if file.name.startswith("test_") and file.suffix == ".py")
+    return sorted(name for name, number in count.items() if number > 1)
+
+
+def test_each_test_file_has_a_name_of_its_own() -> None:
+    assert named_alike(repository_files()) == []
+    assert named_alike([Path("unit/test_a.py"), Path("faults/test_a.py"), Path("test_b.py")]) == ["test_a.py"]
 
 
 def importers_of_ansible_module(files: Iterable[Path]) -> list[Path]:
