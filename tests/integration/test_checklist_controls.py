@@ -380,6 +380,18 @@ CONTROLS = [
             "pruning",
         ),
     ),
+    Control(
+        "partition_routing",
+        "a policy hides a month's rows",
+        "ALTER TABLE messages ENABLE ROW LEVEL SECURITY; ALTER TABLE messages FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY written ON messages FOR INSERT WITH CHECK (true);"
+        "CREATE POLICY changed ON messages FOR UPDATE USING (true);"
+        "CREATE POLICY removed ON messages FOR DELETE USING (true);"
+        "CREATE POLICY seen ON messages FOR SELECT"
+        " USING (created_at < '2025-12-01 00:00+00' OR created_at >= '2026-01-01 00:00+00')",
+        observed="messages: a row of 2025-12-01 00:00:00+00 goes to no partition instead of messages_2025_12",
+        also=("tables", "pruning"),
+    ),
     # pruning
     Control(
         "pruning",

@@ -131,3 +131,12 @@ def test_hosts_share_containers_where_the_scenario_says_so() -> None:
     assert Site("default").hosts == {"app": Host("app", "default_db")}
     assert Site("default").name != Site("red_gate").name
     assert "_" not in Site("red_gate").name
+
+
+def test_each_container_has_a_hardware_address_that_stays() -> None:
+    names = [(scenario, role) for scenario in ("default", "fleet") for role in ("db", "app1", "app2")]
+    addresses = [Site(scenario).hardware_address(role) for scenario, role in names]
+    assert len(set(addresses)) == len(names)
+    assert addresses == [Site(scenario).hardware_address(role) for scenario, role in names]
+    # Locally administered, one receiver.
+    assert all(int(address[:2], 16) & 0b11 == 0b10 and len(address) == 17 for address in addresses)
