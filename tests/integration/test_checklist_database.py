@@ -1,14 +1,17 @@
 """The database's checklist: what it leaves, whom it disturbs, and where it cannot do everything."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from ansible.module_utils.rollout import (
     checklist_database,
@@ -33,6 +36,7 @@ from tests.database_checklist import MESSAGES, Checklist, finding, shipped_sampl
 from tests.integration import sample_rows
 from tests.prepared_databases import copy_of
 from tests.runner import MIGRATIONS, Runner
+from tests.waiting import until
 
 #: Items that write, and roll it back.
 WRITING = (
@@ -243,9 +247,9 @@ def standby() -> Iterator[PostgresServer]:
         ensure_database(server, TEMPLATE)
         Runner(server.options("gen_user", TEMPLATE)).apply()
         server.stop()
-        signal = server.data / "standby.signal"
-        signal.touch()
-        shutil.chown(signal, (server.data / "PG_VERSION").stat().st_uid)
+        standby_signal = server.data / "standby.signal"
+        standby_signal.touch()
+        shutil.chown(standby_signal, (server.data / "PG_VERSION").stat().st_uid)
         server.start()
         yield server
     finally:
@@ -261,6 +265,39 @@ def test_a_standby(standby: PostgresServer, tmp_path: Path) -> None:
     assert "the server is a standby and takes no writes" in observed(outcome, "not_null")
     assert found["tables"] == found["pruning"] == "passed"
     assert "failed" not in found.values()
+
+
+def test_a_server_that_crashed_for_real(tmp_path: Path) -> None:
+    home = Path(tempfile.mkdtemp(prefix="rollout-crash-"))
+    server = PostgresServer(home, plaintext=True, durable=False)
+    try:
+        server.start()
+        ensure_roles(server)
+        ensure_database(server, TEMPLATE)
+        Runner(server.options("gen_user", TEMPLATE)).apply()
+        database = Database(server, TEMPLATE, tmp_path / "unused")
+        checklist = Checklist(database)
+        before = checklist.run(state="noted").reference
+        assert statuses(checklist.run(reference=before))["server_errors"] == "passed"
+        with pytest.raises(psycopg.OperationalError), database.connect() as victim:
+            os.kill(victim.info.backend_pid, signal.SIGKILL)
+            while True:
+                victim.execute("SELECT pg_sleep(0.1)")
+        until(lambda: answers(database), "the server's recovery", 60)
+        crashed = checklist.run(reference=before)
+        assert statuses(crashed)["server_errors"] == "failed"
+        assert "the server recovered from a crash since" in observed(crashed, "server_errors")
+    finally:
+        server.stop()
+        shutil.rmtree(home)
+
+
+def answers(database: Database) -> bool:
+    try:
+        database.connect().close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 # One item does not stop the others
